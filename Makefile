@@ -1,0 +1,75 @@
+# hmr_ros. `make help` says what there is; every target does its own set-up in .venv, once.
+#
+# With a ROS 2 sourced (ROS_DISTRO is set) its rclpy and messages are used; otherwise the rclpy wheels from PyPI are installed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt
+REQUIREMENTS := setup.py requirements/constraints.txt
+
+# Options of the demo: make demo SOURCE=my.mp4 OUT=out RATE=0.5 ARGS='--set tto.max_steps=3'
+SOURCE ?=
+OUT ?= demo_out
+RATE ?= 1
+ARGS ?=
+
+ifdef ROS_DISTRO
+# The interpreter that ROS was built for, and what it finds there.
+CANDIDATES := /usr/bin/python3 python3
+VENV_OPTIONS := --system-site-packages
+RUNTIME := .
+else
+CANDIDATES := python3 python3.12 python3.11 python3.13 python3.10
+VENV_OPTIONS :=
+RUNTIME := .[ros]
+# The wheels' start-up hook leaves these to child processes; inherited, they would point this venv at another's libraries.
+unexport LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+endif
+
+WORKS := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" -c '$(WORKS)' 2>/dev/null && echo "$$python" && break; done)
+
+.PHONY: help setup demo test lint clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/.runtime $(VENV)/.keypoints  ## install what the node needs, with its keypoint models
+
+demo: setup  ## play a clip through the real node over real topics; SOURCE=, OUT=, RATE=, ARGS=
+	@$(VENV)/bin/python -m hmr_ros.ros.demo $(if $(SOURCE),"$(SOURCE)") --out "$(OUT)" --rate $(RATE) $(ARGS)
+
+test: $(VENV)/.test $(VENV)/.keypoints  ## run all tests (installs torch, of PyPI or of PIP_EXTRA_INDEX_URL)
+	@$(VENV)/bin/python -m pytest -q tests
+
+lint: $(VENV)/.test  ## check style and formatting
+	@$(VENV)/bin/python -m ruff check hmr_ros training tests launch
+	@$(VENV)/bin/python -m ruff format --check hmr_ros training tests launch
+
+clean:  ## remove the environment and everything made by these targets
+	rm -rf $(VENV) demo_out build install log dist *.egg-info .pytest_cache .ruff_cache
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "No Python from 3.10 to 3.13 with venv was found (tried: $(CANDIDATES))." \
+	    "Install one (Debian, Ubuntu: apt install python3-venv) or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV_OPTIONS) $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.created $(REQUIREMENTS)
+	@echo "Installing the runtime"
+	@$(PIP) -e '$(RUNTIME)'
+	@touch $@
+
+# `reference` is smplx, which our body is tested against; its licence is non-commercial, and nothing but tests uses it.
+$(VENV)/.test: $(VENV)/.runtime
+	@echo "Installing what tests and training need"
+	@$(PIP) -e '.[training,test,reference]'
+	@touch $@
+
+$(VENV)/.keypoints: $(VENV)/.runtime hmr_ros/tools/fetch_keypoint_models.py
+	@$(VENV)/bin/python -m hmr_ros.tools.fetch_keypoint_models
+	@touch $@

@@ -1,0 +1,43 @@
+"""Graphs on ONNX Runtime: any CPU, and the reference for every other backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hmr_ros.bundle import BundleError
+
+
+class OnnxRuntimeGraph:
+    """One ONNX file on the CPU.
+
+    threads: CPU threads of this graph; the adaptation step is too small to gain from more than one.
+    """
+
+    def __init__(self, path: Path, threads: int = 1):
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Not the default level: its MatmulTransposeFusion computes wrong gradients on such graphs.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ORT raises a family of its own, without a common public base
+            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
+        self._inputs = {node.name for node in self._session.get_inputs()}
+        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._bound: dict[str, np.ndarray] = {}
+
+    def bind(self, inputs: dict[str, np.ndarray]) -> OnnxRuntimeGraph:
+        bound = object.__new__(OnnxRuntimeGraph)
+        bound._session, bound._inputs, bound._outputs = self._session, self._inputs, self._outputs
+        bound._bound = self._bound | {n: np.ascontiguousarray(a) for n, a in inputs.items() if n in self._inputs}
+        return bound
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        feed = {name: value for name, value in inputs.items() if name in self._inputs}
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed | self._bound)))

@@ -1,0 +1,138 @@
+"""A weights bundle: a folder with a manifest, the graphs as ONNX, and a golden input/output pair made by torch.
+
+    manifest.json    format, name, shape_space, loss weights, metrics, licence, and the sha256 of every other file
+    encode.onnx  regress.onnx  adapt.onnx  readout.onnx
+    golden.npz       "<graph>/<name>" arrays: inputs and the outputs torch gave for them
+
+`GRAPHS` is the contract between training and runtime: names of inputs and outputs of every graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+BODY_INPUTS = (
+    "J_template", "J_shapedirs", "landmark_template", "landmark_shapedirs", "landmark_posedirs", "landmark_weights",
+)  # fmt: skip
+"""The body's arrays, see `BodyModel.graph_inputs`: bound once when a graph is loaded."""
+
+_TARGETS = ("target_rotmat", "target_betas", "target_joints", "target_keypoints")
+_FIT = ("state", "features", "bbox_info", "keypoints", "confidence", *_TARGETS, "loss_weights")
+GRAPHS = {
+    "encode": (("keypoints", "confidence", "keypoints_3d", "confidence_3d", "bbox_info"), ("features",)),
+    "regress": (("features", "bbox_info", *BODY_INPUTS), ("state", *_TARGETS, "target_transl", "reliability")),
+    "adapt": ((*_FIT, *BODY_INPUTS), ("new_state", "loss")),
+    "readout": ((*_FIT, *BODY_INPUTS), ("rotmat", "betas", "transl", "loss")),
+}
+"""Inputs and outputs of every graph. Axis 0 of all but `loss_weights` and the body's arrays is the number of people."""
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be used. The message says what is wrong, where we looked, what to do."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: dict
+
+    @property
+    def name(self) -> str:
+        return self.manifest["name"]
+
+    @property
+    def shape_space(self) -> str:
+        """Which body's betas the weights speak; must equal the body's own."""
+        return self.manifest["shape_space"]
+
+    @property
+    def loss_weights(self) -> np.ndarray:
+        """(4,) float32: weights of the objective's terms at test time."""
+        return np.array(list(self.manifest["loss_weights"].values()), np.float32)
+
+    @property
+    def without_steps(self) -> str:
+        """The better answer when there is no time for a step: "regressor" or "auxiliary"."""
+        return self.manifest.get("without_steps", "regressor")
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the whole bundle: the digest of its files' digests."""
+        return hashlib.sha256(json.dumps(self.manifest["sha256"], sort_keys=True).encode()).hexdigest()
+
+    def graph_path(self, graph: str) -> Path:
+        return self.path / f"{graph}.onnx"
+
+    def golden(self, graph: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Inputs (the body's arrays among them) and the outputs torch computed for them."""
+        inputs, outputs = GRAPHS[graph]
+        with np.load(self.path / "golden.npz") as arrays:
+            return (
+                {name: arrays[f"body/{name}" if name in BODY_INPUTS else f"{graph}/{name}"] for name in inputs},
+                {name: arrays[f"{graph}/{name}"] for name in outputs},
+            )
+
+
+def shipped_bundles() -> Path:
+    return Path(__file__).parent / "assets" / "bundles"
+
+
+def load_bundle(name_or_path: str) -> Bundle:
+    """Open a bundle and check every file against the manifest.
+
+    name_or_path: the name of a shipped bundle ("default"), or a folder. Raises BundleError.
+    """
+    shipped = shipped_bundles() / name_or_path
+    path = shipped if shipped.is_dir() else Path(name_or_path).expanduser()
+    if not path.is_dir():
+        names = ", ".join(sorted(p.name for p in shipped_bundles().iterdir() if p.is_dir())) or "none"
+        raise BundleError(
+            f"no weights bundle {name_or_path!r}: it is neither a shipped bundle (there are: {names}) nor a folder "
+            f"({path.absolute()}); export one with `python -m training.export`"
+        )
+    manifest = _read_manifest(path)
+    for name, digest in manifest["sha256"].items():
+        _check_file(path, name, digest)
+    needed = {f"{graph}.onnx" for graph in GRAPHS} | {"golden.npz"}
+    if missing := needed - set(manifest["sha256"]):
+        raise BundleError(f"{path / 'manifest.json'} does not list {', '.join(sorted(missing))}: export the bundle again")
+    return Bundle(path, manifest)
+
+
+def _read_manifest(path: Path) -> dict:
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise BundleError(f"{path.absolute()} is no weights bundle: it has no manifest.json") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file} is damaged ({error}): copy or export the bundle again") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise BundleError(f"{file}: bundle format {found!r}, this version reads {FORMAT}: export the bundle again")
+    kinds = {"name": str, "shape_space": str, "loss_weights": dict, "sha256": dict}
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            raise BundleError(f"{file}: {key!r} is missing or not a {kind.__name__}: export the bundle again")
+    return manifest
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    file = folder / name
+    if file.resolve().parent != folder.resolve():
+        raise BundleError(f"manifest names a file outside the bundle: {file}")
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleError(f"{file} is listed in the manifest but cannot be read ({error}): copy the bundle again") from None
+    if found != digest:
+        raise BundleError(
+            f"{file} is not the file the manifest describes (sha256 {found[:12]}…, expected {str(digest)[:12]}…): it was "
+            "altered or cut short; copy or export the bundle again"
+        )

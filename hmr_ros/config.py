@@ -1,0 +1,143 @@
+"""Every setting's default, bounds, unit and description: one frozen dataclass per stage.
+
+ROS parameters, command lines and the documentation are all made from these classes; YAML holds only what differs.
+A field's metadata: `doc` (one sentence, with the unit), `low`/`high` (inclusive bounds), `choices`, `dynamic` (may change
+while the node runs).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work. The message names it, what is wrong and what to do."""
+
+
+def setting(default: Any, doc: str, *, low=None, high=None, choices=None, dynamic: bool = False) -> Any:
+    """A dataclass field with its description and bounds."""
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    bundle: str = setting("default", "Weights bundle: 'default' for the one that ships, or the path of a bundle's folder.")
+    body: str = setting("open", "Body model: 'open' for ours, or the path of your SMPL file (.npz or .pkl).")
+    backend: str = setting("auto", "What runs the graphs.", choices=("auto", "onnxruntime"))
+    threads: int = setting(1, "CPU threads of each graph; one is fastest for graphs this small.", low=1, high=64)
+
+
+@dataclass(frozen=True)
+class KeypointsConfig:
+    source: str = setting("blazepose", "Where 2D keypoints come from.", choices=("blazepose",))
+    model_dir: str = setting("", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose).")
+    max_people: int = setting(5, "People followed at once; the best-scored are kept.", low=1, high=32, dynamic=True)
+    min_score: float = setting(0.5, "Detections below this score are dropped.", low=0.0, high=1.0, dynamic=True)
+    min_confidence: float = setting(
+        0.5, "Keypoints below this confidence are not used.", low=0.0, high=1.0, dynamic=True
+    )
+    min_keypoints: int = setting(
+        6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True
+    )
+    redetect_every: int = setting(
+        15, "Frames between searches for new people over image tiles; between them regions are carried over.",
+        low=1, high=1000, dynamic=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TtoConfig:
+    max_steps: int = setting(5, "Test-time optimisation steps at most, per frame.", low=0, high=50, dynamic=True)
+    deadline_ms: float = setting(
+        0.0, "Age a frame may reach, from capture stamp to result, before optimisation stops, in ms; 0: no deadline.",
+        low=0.0, high=10000.0, dynamic=True,
+    )  # fmt: skip
+    tolerance: float = setting(
+        2e-5, "Stop when the objective falls by less than this in a step.", low=0.0, high=1.0, dynamic=True
+    )
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    max_gap_s: float = setting(0.5, "A person unseen for longer is forgotten, in s.", low=0.0, high=60.0, dynamic=True)
+    max_distance: float = setting(
+        0.35, "Mean keypoint distance, as a fraction of the box size, beyond which two people are not the same.",
+        low=0.01, high=5.0, dynamic=True,
+    )  # fmt: skip
+    min_hits: int = setting(1, "Frames in which a person must be seen before being reported.", low=1, high=100, dynamic=True)
+
+
+@dataclass(frozen=True)
+class SmoothingConfig:
+    enabled: bool = setting(True, "Smooth rotations and translation over time (One Euro filter).", dynamic=True)
+    min_cutoff_hz: float = setting(
+        1.5, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
+    )
+    beta: float = setting(
+        1.0, "Rotations: how fast the cut-off rises with speed (rad/s); higher lags less.", low=0.0, high=100.0, dynamic=True
+    )
+    direction_min_cutoff_hz: float = setting(
+        2.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+    )
+    direction_beta: float = setting(
+        20.0, "Position across the view: rise of the cut-off with speed (distances/s).", low=0.0, high=1000.0, dynamic=True
+    )
+    depth_min_cutoff_hz: float = setting(
+        0.5, "Distance from the camera, the noisiest: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+    )
+    depth_beta: float = setting(
+        6.0, "Distance: rise of the cut-off with relative speed (1/s).", low=0.0, high=1000.0, dynamic=True
+    )
+    velocity_cutoff_hz: float = setting(
+        1.0, "Cut-off of the velocities, both inside the filter and published, in Hz.", low=0.01, high=100.0, dynamic=True
+    )
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Everything the runtime without ROS needs."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    keypoints: KeypointsConfig = field(default_factory=KeypointsConfig)
+    tto: TtoConfig = field(default_factory=TtoConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+    def __post_init__(self):
+        for stage in fields(self):
+            check(getattr(self, stage.name), prefix=stage.name)
+
+
+def check(config: Any, prefix: str = "") -> None:
+    """Raise ConfigError, naming setting, value and what is allowed, when a value is out of bounds."""
+    for item in fields(config):
+        value, meta = getattr(config, item.name), item.metadata
+        name = f"{prefix}.{item.name}" if prefix else item.name
+        if meta.get("choices") and value not in meta["choices"]:
+            raise ConfigError(f"{name} = {value!r}: choose one of {', '.join(meta['choices'])}")
+        low, high = meta.get("low"), meta.get("high")
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            raise ConfigError(f"{name} = {value!r}: must lie between {low} and {high}")
+
+
+def describe(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field, Any]]:
+    """Flatten nested configs to (dotted name, field, value), in order: what parameters and documentation are made from."""
+    rows = []
+    for item in fields(config):
+        name, value = f"{prefix}{item.name}", getattr(config, item.name)
+        rows += describe(value, f"{name}.") if dataclasses.is_dataclass(value) else [(name, item, value)]
+    return rows
+
+
+def replace(config: Any, changes: dict[str, Any]) -> Any:
+    """A copy with some dotted names set. Raises ConfigError for an unknown name or a value out of bounds."""
+    updates: dict[str, Any] = {}
+    for name, value in changes.items():
+        head, _, rest = name.partition(".")
+        if head not in {f.name for f in fields(config)}:
+            known = ", ".join(n for n, _, _ in describe(config))
+            raise ConfigError(f"unknown setting {name!r}; there are: {known}")
+        updates[head] = replace(updates.get(head, getattr(config, head)), {rest: value}) if rest else value
+    return dataclasses.replace(config, **updates)

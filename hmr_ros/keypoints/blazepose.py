@@ -1,0 +1,106 @@
+"""BlazePose (Bazarevsky et al. 2020) for several people, without the mediapipe runtime.
+
+Two small networks: a detector that finds people in a window, and a landmark model that sees one person's region. Where
+somebody was seen, the next frame's region follows from the landmarks and no detector is needed. The search for new people
+over the whole image and its tiles is spread over frames, so that every frame costs about the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmr_ros.config import KeypointsConfig
+from hmr_ros.keypoints.blazepose_detector import PersonDetector
+from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, LandmarkModel, Landmarks
+from hmr_ros.keypoints.blazepose_models import find_models
+from hmr_ros.keypoints.duplicates import distinct, same_region
+from hmr_ros.keypoints.litert import LiteRtModel
+from hmr_ros.keypoints.region import region_size
+from hmr_ros.keypoints.search import Search
+from hmr_ros.skeleton import from_blazepose
+from hmr_ros.types import Frame, Keypoints
+
+NEWCOMERS = 2
+"""Proposals that are looked at in one frame, which bounds its time; in the first frame also two for everyone wanted, since
+some turn out to be nobody."""
+
+
+class BlazePose:
+    """A `KeypointSource`. Keeps where people were in the last frame, and how far the search for new ones has come."""
+
+    def __init__(self, config: KeypointsConfig):
+        self.config = config
+        detector, landmarks = find_models(config.model_dir)
+        self._detector = PersonDetector(LiteRtModel(detector))
+        self._landmark_model = LandmarkModel(LiteRtModel(landmarks))
+        self.reset()
+
+    def reset(self) -> None:
+        self._regions = np.zeros((0, 2, 2), np.float32)
+        self._search: Search | None = None
+
+    def detect(self, frame: Frame) -> Keypoints:
+        return self.detect_with_world(frame)[0]
+
+    def detect_with_world(self, frame: Frame) -> tuple[Keypoints, np.ndarray]:
+        """Also BlazePose's own 3D guess: (N, 33, 3) float32, metres, from the hips' centre, along the camera's axes."""
+        image, limit = frame.image, self.config.max_people
+        height, width = image.shape[:2]
+        start = self._search is None or self._search.size != (width, height)
+        if start:
+            self.reset()
+            self._search = Search(width, height)
+        followed = [self._landmark_model(image, region) for region in self._regions[:limit]]
+        people = distinct([person for person in followed if person.score >= self.config.min_score])
+        missing = [r for r, person in zip(self._regions, followed) if not any(person is p for p in people)]
+        windows = self._search.next(self.config.redetect_every, [p.next_region for p in people], missing)
+        if len(people) < limit:
+            proposals = self._propose(image, windows, people)[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
+            people = distinct(people + self._newcomers(image, proposals), incumbents=len(people))[:limit]
+        # Scores are nearly 0 or 1, so this mostly puts the largest, the nearest, first.
+        people.sort(key=lambda person: -person.score * region_size(person.next_region))
+        self._regions = np.array([p.next_region for p in people], np.float32).reshape(-1, 2, 2)
+        return to_keypoints(people, width, height, self.config.min_confidence), np.array(
+            [p.world for p in people], np.float32
+        ).reshape(-1, NUM_LANDMARKS, 3)
+
+    def _newcomers(self, image: np.ndarray, proposals: np.ndarray) -> list[Landmarks]:
+        """People in the proposed regions, the largest first: that is the nearest.
+
+        Everyone is looked at twice, the second time in the region that follows from the first landmarks: they get better,
+        and most of what was nobody is not taken for a person again.
+        """
+        first = [self._landmark_model(image, region) for region in proposals]
+        second = [self._landmark_model(image, p.next_region) for p in first if p.score >= self.config.min_score]
+        second = [person for person in second if person.score >= self.config.min_score]
+        return sorted(second, key=lambda person: -region_size(person.next_region))
+
+    def _propose(self, image: np.ndarray, windows: np.ndarray, people: list[Landmarks]) -> np.ndarray:
+        """Regions (M, 2, 2) that the detector finds in the windows and where nobody is followed yet, best first."""
+        found = [self._detector(image, w[:2], w[2], self.config.min_score) for w in windows]
+        regions = np.concatenate([np.zeros((0, 2, 2), np.float32)] + [r for r, _ in found])
+        scores = np.concatenate([np.zeros(0, np.float32)] + [s for _, s in found])
+        regions = regions[np.argsort(-scores, kind="stable")]
+        known = [p.next_region for p in people]
+        fresh = []
+        for region in regions:
+            if not any(same_region(region, other) for other in known):
+                known.append(region)
+                fresh.append(region)
+        return np.array(fresh, np.float32).reshape(-1, 2, 2)
+
+
+def to_keypoints(people: list[Landmarks], width: int, height: int, min_confidence: float) -> Keypoints:
+    """The canonical keypoints; confidence 0 below `min_confidence` and outside the image."""
+    if not people:
+        return Keypoints.empty()
+    uv = np.stack([p.uv for p in people])
+    confidence = np.stack([p.confidence for p in people])
+    inside = ((uv >= -0.5) & (uv < np.array([width, height]) - 0.5)).all(axis=-1)
+    confidence = np.where(inside & (confidence >= min_confidence), confidence, 0).astype(np.float32)
+    return Keypoints(
+        from_blazepose(uv),
+        from_blazepose(confidence[..., None])[..., 0],
+        np.array([p.score for p in people], np.float32),
+        from_blazepose(np.stack([p.world for p in people]).astype(np.float32), fill=np.nan),
+    )

@@ -1,0 +1,62 @@
+"""One person found twice: decided by keypoints, since the boxes of people who embrace overlap as much as two of one person."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmr_ros.keypoints.blazepose_landmarks import Landmarks
+from hmr_ros.keypoints.region import region_size
+
+SAME_REGION = 0.1
+"""Regions whose centres are closer than this fraction of the smaller one's side show the same person..."""
+SAME_REGION_RATIO = 1.4
+"""...unless one is this many times the size of the other."""
+ON_BODY = 0.04
+"""A landmark closer than this to a bone, as a fraction of the region's side (1.35 body heights), is on that body."""
+ON_BODY_FRACTION = 0.6
+"""Somebody with this fraction of visible landmarks on the body of somebody better seen is that person, seen twice."""
+INCUMBENT_BONUS = 1.1
+"""Of two skeletons on one body the one of higher mean confidence stays; that of those followed already counts this much."""
+VISIBLE = 0.5
+
+_BONES = np.array(
+    [
+        (0, 11), (0, 12), (11, 12), (11, 23), (12, 24), (11, 24), (12, 23), (23, 24),
+        (11, 13), (13, 15), (15, 19), (12, 14), (14, 16), (16, 20),
+        (23, 25), (25, 27), (27, 31), (24, 26), (26, 28), (28, 32),
+    ]
+)  # fmt: skip
+"""Pairs of BlazePose landmarks; the diagonals of the trunk stand for its area."""
+
+
+def same_region(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two regions (2, 2) show the same person, before their landmarks are known."""
+    small, large = sorted((float(region_size(a)), float(region_size(b))))
+    return float(np.linalg.norm(a[0] - b[0])) < SAME_REGION * small and large < SAME_REGION_RATIO * small
+
+
+def distinct(people: list[Landmarks], incumbents: int = 0) -> list[Landmarks]:
+    """Everyone once, in the order given. The first `incumbents` were already followed and are preferred."""
+    rank = [p.confidence.mean() * (INCUMBENT_BONUS if i < incumbents else 1) for i, p in enumerate(people)]
+    kept: list[int] = []
+    for i in sorted(range(len(people)), key=lambda i: -rank[i]):
+        if not any(lies_on(people[i], people[j]) for j in kept):
+            kept.append(i)
+    return [people[i] for i in sorted(kept)]
+
+
+def lies_on(a: Landmarks, b: Landmarks) -> bool:
+    """Whether most of what is seen of `a` lies on the body of `b`."""
+    points = a.uv[a.confidence >= VISIBLE]
+    if not len(points):
+        return True  # nothing to tell them apart by
+    distance = distance_to_bones(points, b.uv[_BONES])
+    return float(np.mean(distance < ON_BODY * region_size(b.next_region))) > ON_BODY_FRACTION
+
+
+def distance_to_bones(points: np.ndarray, bones: np.ndarray) -> np.ndarray:
+    """Distance of each point to the nearest line segment. points: (K, 2); bones: (B, 2, 2) both ends. Returns (K,)."""
+    start, along = bones[:, 0], bones[:, 1] - bones[:, 0]
+    from_start = points[:, None] - start
+    where = (from_start * along).sum(axis=-1) / np.maximum((along * along).sum(axis=-1), 1e-9)
+    return np.linalg.norm(from_start - np.clip(where, 0, 1)[..., None] * along, axis=-1).min(axis=-1)

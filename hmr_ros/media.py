@@ -1,0 +1,204 @@
+"""Reading pictures from a video, an image, a folder of images or a camera, and writing a video.
+
+media = open_media("clip.mp4")
+for image, stamp_ns in media: ...
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+DEFAULT_FPS = 30.0
+"""Rate of sources that do not say theirs: folders of images, and some cameras and files."""
+
+DEMO_CLIP = Path(__file__).resolve().parent / "assets/demo/walk.mp4"
+"""Ships with the package; its ground truth is the .npz beside it."""
+
+
+class MediaError(ValueError):
+    """A source that cannot be read, or a file that cannot be written. Says what, where and what to do."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """A source of frames. Iterating opens it anew and yields (image, stamp_ns).
+
+    image: (H, W, 3) uint8, RGB. stamp_ns: from 0 at the source's frame rate; wall time for a camera.
+    """
+
+    source: str
+    kind: str
+    """One of "video", "images", "camera"."""
+    fps: float
+    frames: int | None
+    """How many frames the source announces; None when it does not know (a camera, some files)."""
+    width: int
+    height: int
+    """Pixels of the first frame."""
+    paths: tuple[Path, ...] = ()
+    """The files of "images", in order."""
+
+    @property
+    def is_still(self) -> bool:
+        return len(self.paths) == 1
+
+    def playback(self, still_s: float) -> Iterator[np.ndarray]:
+        """The images of one showing: each once, but a still for `still_s` seconds at `fps`."""
+        if self.is_still:
+            yield from itertools.repeat(read_image(self.paths[0]), max(1, round(still_s * self.fps)))
+        else:
+            for image, _ in self:
+                yield image
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        images = map(read_image, self.paths) if self.kind == "images" else _capture(self.source, self.kind)
+        for index, image in enumerate(images):
+            yield image, time.time_ns() if self.kind == "camera" else round(index * 1e9 / self.fps)
+
+
+def open_media(source: str | Path) -> Media:
+    """What `source` is, checked by decoding its first frame. Raises MediaError.
+
+    source: a video file, an image, a folder of images, or a camera's index ("0").
+    """
+    source = str(source)
+    if source.isdigit():
+        return _open_video(source, "camera")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise MediaError(
+            f"no such file or folder: {path} (looked in {path.absolute().parent}). Give a video, an image, a folder of images, "
+            "or a camera's index such as 0"
+        )
+    if path.is_dir():
+        return _open_images(sorted((p for p in path.iterdir() if _is_image(p)), key=_natural), path)
+    return _open_images([path], path) if _is_image(path) else _open_video(str(path), "video")
+
+
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, turned upright as its EXIF says. Raises MediaError."""
+    import cv2
+
+    # Through memory: cv2.imread cannot open every path on every system, and says nothing when it fails.
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise MediaError(f"{path}: not an image that can be decoded ({data.size} bytes). Is the file complete?")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """image: (H, W, 3) uint8, RGB. The suffix says the format. Raises MediaError."""
+    import cv2
+
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise MediaError(f"{path}: this OpenCV cannot encode {path.suffix}; use .png or .jpg")
+    path.write_bytes(data.tobytes())
+
+
+class VideoWriter:
+    """An MP4 file that is playable even when the work on it was interrupted. A context manager; images are RGB uint8.
+
+    The file takes the size of its first image; others are scaled to it.
+    """
+
+    def __init__(self, path: Path, fps: float):
+        self.path, self.fps, self._writer, self._size = Path(path), fps, None, None
+
+    def __enter__(self):
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        import cv2
+
+        if self._writer is None:
+            self._size = (image.shape[1], image.shape[0])
+            # MPEG-4 Part 2: the one codec that every build of OpenCV can both write and read.
+            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, self._size)
+            if not self._writer.isOpened():
+                raise MediaError(f"{self.path}: cannot write a video there (is the folder writable, the disk full?)")
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def __exit__(self, *_) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _natural(path: Path) -> list:
+    """Sort key under which frame_2 comes before frame_10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _open_images(paths: list[Path], looked: Path) -> Media:
+    if not paths:
+        raise MediaError(f"{looked}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+    height, width = read_image(paths[0]).shape[:2]
+    return Media(str(looked), "images", DEFAULT_FPS, len(paths), width, height, tuple(paths))
+
+
+def _open_video(source: str, kind: str) -> Media:
+    import cv2
+
+    capture = _open_capture(source, kind)
+    try:
+        fps, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        done, image = capture.read()
+    finally:
+        capture.release()
+    if not done:
+        raise MediaError(
+            f"{_named(source, kind)}: opened, but gives no picture (empty, truncated, or in use elsewhere?)"
+        )
+    # Some files and cameras announce 0, NaN or 1000 (a time base, not a rate).
+    fps = fps if 1 <= fps <= 480 else DEFAULT_FPS
+    frames = count if kind == "video" and count > 0 else None
+    return Media(source, kind, fps, frames, image.shape[1], image.shape[0])
+
+
+def _capture(source: str, kind: str) -> Iterator[np.ndarray]:
+    import cv2
+
+    capture = _open_capture(source, kind)
+    try:
+        while True:
+            done, image = capture.read()
+            if not done:
+                return
+            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    finally:
+        capture.release()
+
+
+def _open_capture(source: str, kind: str):
+    import cv2
+
+    capture = cv2.VideoCapture(int(source) if kind == "camera" else source)
+    if not capture.isOpened():
+        capture.release()
+        advice = (
+            "is it plugged in, free, and readable by you (group video)?"
+            if kind == "camera"
+            else f"is it a video ({', '.join(VIDEO_SUFFIXES)}) and complete?"
+        )
+        raise MediaError(f"{_named(source, kind)}: cannot be opened; {advice}")
+    return capture
+
+
+def _named(source: str, kind: str) -> str:
+    return f"camera {source}" if kind == "camera" else source

@@ -1,0 +1,129 @@
+"""One frame through the house: detect, track, regress, optimise, smooth. The only file that knows this order."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+import numpy as np
+
+from hmr_ros import skeleton
+from hmr_ros.body_model import BodyModel
+from hmr_ros.config import PipelineConfig
+from hmr_ros.keypoints.source import KeypointSource
+from hmr_ros.regressor import Regressor, observe
+from hmr_ros.smoothing import Smoother
+from hmr_ros.tracker import Tracker
+from hmr_ros.tto import Fit, Optimiser
+from hmr_ros.types import BodyPose, Frame, FrameResult, Keypoints, Person
+
+RESIDUAL_SCALE = 0.1
+"""Box sizes: a keypoint that the fitted body misses by this much has lost 63 % of its confidence."""
+
+
+class Pipeline:
+    """Camera frames in, people out. Stages are made by `factory.build_pipeline`."""
+
+    def __init__(
+        self, config: PipelineConfig, body: BodyModel, source: KeypointSource, tracker: Tracker, regressor: Regressor,
+        optimiser: Optimiser, smoother: Smoother, description: dict,
+    ):  # fmt: skip
+        self.body = body
+        self._config = config
+        self._source, self._tracker, self._regressor = source, tracker, regressor
+        self._optimiser, self._smoother = optimiser, smoother
+        self._description = description
+
+    def __call__(self, frame: Frame, deadline_s: float | None = None) -> FrameResult:
+        """Everyone in `frame`. deadline_s: on time.monotonic(); optimisation stops in time for it."""
+        clock = StageClock()
+        with clock("detect"):
+            seen = self._source.detect(frame)
+            seen = seen[(seen.confidence > 0).sum(axis=1) >= self._config.keypoints.min_keypoints]
+        with clock("track"):
+            ids = self._tracker.update(seen, frame.stamp_ns)
+            self._smoother.forget(self._tracker.lost_ids)
+            seen, ids = seen[ids >= 0], ids[ids >= 0]
+        if not len(seen):
+            return FrameResult((), None, clock.elapsed_ms)
+        with clock("regress"):
+            regression = self._regressor(observe(seen, frame.camera))
+        with clock("tto"):
+            fit = self._optimiser(regression, self._config.tto, deadline_s)
+        with clock("smooth"):
+            smooth = self._smoother(ids, fit.pose.rotmat, fit.pose.betas, fit.pose.transl, frame.stamp_ns)
+        with clock("readout"):
+            people = self._people(frame, seen, ids, fit, smooth)
+        return FrameResult(people, fit.report, clock.elapsed_ms)
+
+    def _people(self, frame: Frame, seen: Keypoints, ids: np.ndarray, fit: Fit, smooth) -> tuple[Person, ...]:
+        pose = BodyPose(smooth.rotmat, smooth.betas, smooth.transl)
+        joints, joint_rotmat = self.body.joints(pose.rotmat, pose.betas, pose.transl)
+        after, before = (frame.camera.project(self._keypoints(p)) for p in (pose, fit.before))
+        confidence = _joint_confidence(seen, after)
+        return tuple(
+            Person(
+                id=int(ids[i]),
+                score=float(seen.score[i]),
+                rotmat=pose.rotmat[i],
+                betas=pose.betas[i],
+                transl=pose.transl[i],
+                joints=joints[i],
+                joint_confidence=confidence[i],
+                joint_rotmat=joint_rotmat[i],
+                keypoints_uv=seen.uv[i],
+                keypoint_confidence=seen.confidence[i],
+                reprojection_px=after[i],
+                reprojection_px_before=before[i],
+                angular_velocity=smooth.angular_velocity[i],
+                linear_velocity=smooth.linear_velocity[i],
+                loss_before=float(fit.report.loss_before[i]),
+                loss_after=float(fit.report.loss_after[i]),
+                steps=fit.report.steps,
+            )
+            for i in range(len(ids))
+        )
+
+    def _keypoints(self, pose: BodyPose) -> np.ndarray:
+        return self.body.keypoints(pose.rotmat, pose.betas, pose.transl)
+
+    def update(self, config: PipelineConfig) -> None:
+        """Take over settings that may change while running; takes effect with the next frame."""
+        self._config = config
+        self._source.config = config.keypoints
+        self._tracker.config = config.tracker
+        self._smoother.config = config.smoothing
+
+    def describe(self) -> dict:
+        """What runs here: bundle, sha256, shape space, backend, keypoint source."""
+        return dict(self._description)
+
+    def reset(self) -> None:
+        """Forget every person; ids start over."""
+        for stage in (self._source, self._tracker, self._smoother):
+            stage.reset()
+
+
+def _joint_confidence(seen: Keypoints, projected_px: np.ndarray) -> np.ndarray:
+    """(N, 24): the detector's confidence in the keypoints near each joint, less where the body misses them."""
+    visible = np.where(seen.confidence[..., None] > 0, seen.uv, np.nan)
+    with np.errstate(all="ignore"):
+        size = np.nanmax(np.nanmax(visible, axis=1) - np.nanmin(visible, axis=1), axis=-1)
+    residual = np.linalg.norm(projected_px - seen.uv, axis=-1) / np.maximum(size, 1)[:, None]
+    trusted = seen.confidence * np.exp(-((residual / RESIDUAL_SCALE) ** 2))
+    return (trusted @ skeleton.JOINT_CONFIDENCE.T).astype(np.float32)
+
+
+class StageClock:
+    """Wall time by stage, milliseconds."""
+
+    def __init__(self):
+        self.elapsed_ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str):
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.elapsed_ms[stage] = 1000 * (time.perf_counter() - began)

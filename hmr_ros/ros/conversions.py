@@ -1,0 +1,122 @@
+"""Image messages to RGB arrays.
+
+Our own decoder rather than cv_bridge: it honours `step` and byte order, needs no compiled module that breaks under pip's
+numpy, and says why a message cannot be an image. Messages are read by attribute, so this file needs no ROS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+MIN_SIDE_PX = 16
+"""Smaller images cannot hold a person."""
+
+
+class FrameError(ValueError):
+    """This message is not a usable image. The message says why; the next one may be fine."""
+
+
+_PACKED = {
+    "rgb8": (1, "rgb"), "bgr8": (1, "bgr"), "rgba8": (1, "rgba"), "bgra8": (1, "bgra"), "mono8": (1, "m"),
+    "rgb16": (2, "rgb"), "bgr16": (2, "bgr"), "rgba16": (2, "rgba"), "bgra16": (2, "bgra"), "mono16": (2, "m"),
+    "8UC1": (1, "m"), "8UC3": (1, "bgr"), "8UC4": (1, "bgra"),
+}  # fmt: skip
+"""Encoding: bytes of a channel, order of the channels (m: grey). OpenCV's nameless 8UCn are in its own order."""
+
+_BAYER = {"rggb": "BayerBG2RGB", "bggr": "BayerRG2RGB", "gbrg": "BayerGR2RGB", "grbg": "BayerGB2RGB"}
+"""ROS names a pattern by its first two rows, OpenCV by the second pixel of the second row: hence the crossed names."""
+
+_YUV422 = {"uyvy": "YUV2RGB_UYVY", "yuv422": "YUV2RGB_UYVY", "yuyv": "YUV2RGB_YUY2", "yuv422_yuy2": "YUV2RGB_YUY2"}
+_YUV420 = {"nv12": "YUV2RGB_NV12", "nv21": "YUV2RGB_NV21"}
+_DEPTH = ("16UC1", "32FC1", "16SC1")
+
+
+def image_to_rgb(msg) -> np.ndarray:
+    """sensor_msgs/Image to (H, W, 3) uint8, RGB. Raises FrameError.
+
+    16-bit channels keep their upper byte (full scale stays full scale). rgb8 is a view of the message, not a copy.
+    """
+    encoding, width, height = msg.encoding, msg.width, msg.height
+    if min(width, height) < MIN_SIDE_PX:
+        raise FrameError(f"image of {width}x{height} pixels: need at least {MIN_SIDE_PX} on each side")
+    if encoding in _PACKED:
+        return _packed_to_rgb(msg, *_PACKED[encoding])
+    if encoding.startswith("bayer_") and encoding[6:10] in _BAYER and encoding[10:] in ("8", "16"):
+        return _to_8bit(_convert(_pixels(msg, int(encoding[10:]) // 8, 1)[..., 0], _BAYER[encoding[6:10]]))
+    if encoding in _YUV422:
+        if width % 2:
+            raise FrameError(f"{encoding} image with an odd width of {width}")
+        return _convert(_pixels(msg, 1, 2), _YUV422[encoding])
+    if encoding in _YUV420:
+        if width % 2 or height % 2:
+            raise FrameError(f"{encoding} image of odd size {width}x{height}")
+        return _convert(_pixels(msg, 1, 1, rows=height * 3 // 2)[..., 0], _YUV420[encoding])
+    if encoding in _DEPTH:
+        raise FrameError(f"encoding {encoding!r} is a depth image: remap 'image' to a colour or grey image")
+    known = ", ".join([*_PACKED, *(f"bayer_{p}8" for p in _BAYER), *_YUV422, *_YUV420])
+    raise FrameError(f"unknown encoding {encoding!r}; known are: {known}")
+
+
+def compressed_to_rgb(msg) -> np.ndarray:
+    """sensor_msgs/CompressedImage (JPEG, PNG, whatever OpenCV reads) to (H, W, 3) uint8, RGB. Raises FrameError."""
+    import cv2
+
+    if "compresseddepth" in msg.format.lower():
+        raise FrameError(f"format {msg.format!r} is a depth image: remap 'image' to a colour or grey image")
+    data = np.frombuffer(msg.data, np.uint8)
+    start = data[:3].tobytes()
+    # libjpeg fills what is missing of a cut-off picture with grey and calls it a success.
+    if start == b"\xff\xd8\xff" and b"\xff\xd9" not in data[len(data) // 2 :].tobytes():
+        raise FrameError(f"JPEG of {len(data)} bytes is truncated: no end marker")
+    try:
+        # CameraInfo describes the stored pixels, so EXIF orientation must not turn them.
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise FrameError(f"compressed image of {len(data)} bytes ({msg.format!r}): {error.err or error}") from error
+    if bgr is None:
+        raise FrameError(f"compressed image of {len(data)} bytes ({msg.format!r}) cannot be decoded")
+    if min(bgr.shape[:2]) < MIN_SIDE_PX:
+        raise FrameError(f"image of {bgr.shape[1]}x{bgr.shape[0]} pixels: need at least {MIN_SIDE_PX} on each side")
+    return _convert(bgr, "BGR2RGB")
+
+
+def decoder(transport: str) -> Callable[[object], np.ndarray]:
+    return {"raw": image_to_rgb, "compressed": compressed_to_rgb}[transport]
+
+
+def _packed_to_rgb(msg, itemsize: int, order: str) -> np.ndarray:
+    pixels = _to_8bit(_pixels(msg, itemsize, len(order)))
+    if order == "rgb":
+        return pixels
+    return _convert(pixels, ("GRAY" if order == "m" else order.upper()) + "2RGB")
+
+
+def _pixels(msg, itemsize: int, channels: int, rows: int | None = None) -> np.ndarray:
+    """A view of the message's data, (rows, W, channels) uint8 or uint16 of the machine's byte order."""
+    rows = rows or msg.height
+    row_bytes = msg.width * channels * itemsize
+    if msg.step < row_bytes:
+        raise FrameError(f"step of {msg.step} bytes, but a row of {msg.width} {msg.encoding} pixels has {row_bytes}")
+    needed = msg.step * (rows - 1) + row_bytes
+    if len(msg.data) < needed:
+        raise FrameError(
+            f"{len(msg.data)} bytes of data, but {msg.width}x{msg.height} {msg.encoding} with step {msg.step} has {needed}"
+        )
+    strides = (msg.step, channels * itemsize, itemsize)
+    byte_order = ">" if msg.is_bigendian else "<"
+    dtype = np.dtype(np.uint8) if itemsize == 1 else np.dtype(f"{byte_order}u2")
+    # bytes() would copy; array('B'), numpy and memoryview all offer the buffer itself.
+    view = np.ndarray((rows, msg.width, channels), dtype, buffer=memoryview(msg.data).cast("B"), strides=strides)
+    return view if dtype.isnative else view.astype(np.uint16)
+
+
+def _to_8bit(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def _convert(pixels: np.ndarray, name: str) -> np.ndarray:
+    import cv2
+
+    return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{name}"))

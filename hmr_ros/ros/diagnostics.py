@@ -1,0 +1,80 @@
+"""What /diagnostics says: a snapshot of the statistics and the reasons for concern, as one DiagnosticStatus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from hmr_ros.ros.statistics import Snapshot
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the node knows beside the numbers."""
+
+    active: bool
+    failure: str = ""
+    """Why the last configure failed."""
+    idle_s: float = 0.0
+    """Time without an image, since activation at the longest."""
+    stale_after_s: float = 2.0
+    input: str = ""
+    """The image topic, its publishers and the reliability asked for."""
+    concerns: tuple[str, ...] = ()
+    """Reasons why results are worse than they could be: assumed camera, missing messages..."""
+    facts: dict[str, object] = field(default_factory=dict)
+    """From `pipeline.describe()`: backend, bundle, body..."""
+
+
+def status(name: str, health: Health, snapshot: Snapshot) -> DiagnosticStatus:
+    level, message = judge(health, snapshot)
+    values = {"input": health.input, **health.facts, **numbers(snapshot), "degraded": "; ".join(health.concerns)}
+    pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id="", values=pairs)
+
+
+def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
+    """Level and one line: the worst that is true now."""
+    if health.failure:
+        return DiagnosticStatus.ERROR, f"configure failed: {health.failure}"
+    if not health.active:
+        return DiagnosticStatus.OK, "not active"
+    if snapshot.failing:
+        return DiagnosticStatus.ERROR, f"the pipeline failed on the last frame: {snapshot.last_failure}"
+    if health.idle_s > health.stale_after_s:
+        return DiagnosticStatus.STALE, f"no image for {health.idle_s:.1f} s on {health.input}"
+    if snapshot.bad_recently:
+        return DiagnosticStatus.WARN, f"bad images: {snapshot.last_bad}"
+    if health.concerns:
+        return DiagnosticStatus.WARN, "; ".join(health.concerns)
+    latency = snapshot.stages_ms.get("latency")
+    if latency is None:
+        return DiagnosticStatus.OK, "no frame yet"
+    return DiagnosticStatus.OK, f"{snapshot.rate_hz:.1f} Hz, latency p50 {latency.p50:.0f} ms, p99 {latency.p99:.0f} ms"
+
+
+def numbers(snapshot: Snapshot) -> dict[str, object]:
+    """Key: value, as published. Latency is from capture stamp to published; stages are where it went."""
+    counts = {
+        key if key == "deadline_hits" else f"frames_{key}": count for key, count in snapshot.counts.items()
+    }  # fmt: skip
+    stages = {
+        f"{stage}_{part}_ms": getattr(summary, part)
+        for stage, summary in reversed(snapshot.stages_ms.items())
+        for part in ("p50", "p99", "max")
+    }
+    return {
+        "rate_hz": snapshot.rate_hz,
+        **stages,
+        **counts,
+        "people": snapshot.people,
+        "tto_steps_mean": snapshot.mean_steps,
+        "tto_stops": ", ".join(f"{stop} {count}" for stop, count in sorted(snapshot.stops.items())),
+        "last_bad_frame": snapshot.last_bad,
+        "last_failure": snapshot.last_failure,
+    }
+
+
+def _text(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

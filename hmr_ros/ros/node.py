@@ -1,0 +1,246 @@
+"""The lifecycle node: parameters in, people out. Conversion, work and publishing are in files of their own.
+
+Configure builds the pipeline and the publishers, activate subscribes and starts the worker; deactivate and cleanup undo them.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import Node, State, TransitionCallbackReturn
+
+from hmr_ros.config import ConfigError, PipelineConfig
+from hmr_ros.ros import parameters
+from hmr_ros.ros.camera_info import read_camera
+from hmr_ros.ros.conversions import decoder
+from hmr_ros.ros.diagnostics import Health, status
+from hmr_ros.ros.image_input import ImageInput
+from hmr_ros.ros.process import RosLogHandler, keep_big_buffers
+from hmr_ros.ros.publishers import Publishers
+from hmr_ros.ros.statistics import Statistics
+from hmr_ros.ros.worker import Worker, arrival
+from hmr_ros.types import Frame
+
+NAME = "hmr"
+_REFRESH_S = 0.5
+"""Between looks at the publishers. Also keeps the executor awake: an idle one can sleep through SIGTERM."""
+
+
+def build_pipeline(config: PipelineConfig):
+    """The real pipeline; imported late, for it brings the heavy libraries."""
+    from hmr_ros.factory import build_pipeline as build
+
+    return build(config)
+
+
+class HmrNode(Node):
+    """build: makes the pipeline from a PipelineConfig; tests hand in their own."""
+
+    def __init__(self, build: Callable = build_pipeline, **options):
+        super().__init__(NAME, **options)
+        self._build = build
+        self._log_handler = RosLogHandler(self.get_logger())
+        logging.getLogger("hmr_ros").addHandler(self._log_handler)
+        self._settings = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._statistics = Statistics()
+        self._pipeline = self._outputs = self._input = self._worker = None
+        self._failure = ""
+        self._camera_warning = ""
+        self._active_since_s = 0.0
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady time: simulated time may stand still, diagnostics must not.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self._settings.node.diagnostics_period_s, self._publish_diagnostics, clock=clock)
+        self.create_timer(_REFRESH_S, self._refresh_input, clock=clock)
+
+    # -- lifecycle ---------------------------------------------------------------------------------------------------
+
+    def autostart(self) -> bool:
+        """Configure and activate, if the parameter says so. False when that failed; the log says why."""
+        if not self._settings.node.autostart:
+            return True
+        done = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == done and self.trigger_activate() == done
+
+    def on_configure(self, state: State) -> TransitionCallbackReturn:
+        started_s = time.monotonic()
+        try:
+            self._pipeline = self._build(self._settings.core)
+            self._outputs = Publishers(self, self._pipeline, self._settings.node)
+        # A robot's launch file must see a clear line and a failed transition, whatever is missing.
+        except Exception as error:
+            self._failure = str(error) or type(error).__name__
+            self.get_logger().error(f"cannot configure: {self._failure}")
+            logging.getLogger(__name__).debug("configure failed", exc_info=True)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        self._failure = ""
+        facts = ", ".join(f"{key} {value}" for key, value in self._pipeline.describe().items())
+        self.get_logger().info(f"configured in {time.monotonic() - started_s:.1f} s: {facts}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: State) -> TransitionCallbackReturn:
+        self._statistics = Statistics()
+        self._active_since_s = time.monotonic()
+        self._pipeline.update(self._settings.core)  # what was set while inactive
+        self._decode = decoder(self._settings.node.image_transport)
+        self._worker = Worker(self._pipeline, self._settings.core, self._to_frame, self._publish, self._statistics)
+        self._input = ImageInput(self, self._settings.node, self._on_image)
+        self._worker.start()
+        self.get_logger().info(f"active: listening to {self._input.describe()}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
+        if not self._stop():
+            return TransitionCallbackReturn.ERROR
+        self._pipeline.reset()
+        self._outputs.clear()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: State) -> TransitionCallbackReturn:
+        """Back to unconfigured, from where configure can be tried again."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Everything off, from any state: the worker has ended before ROS shuts down."""
+        self._release()
+        logging.getLogger("hmr_ros").removeHandler(self._log_handler)
+        self.destroy_node()
+
+    def _stop(self) -> bool:
+        """No more images. False when the worker hangs in a frame."""
+        worker, self._worker = self._worker, None
+        source, self._input = self._input, None
+        if source:
+            source.close()
+        if worker and not worker.stop():
+            self.get_logger().error("the worker hangs in a frame and is left behind")
+            return False
+        return True
+
+    def _release(self) -> None:
+        self._stop()
+        publishers, self._outputs, self._pipeline = self._outputs, None, None
+        if publishers:
+            publishers.close()
+
+    # -- one image ---------------------------------------------------------------------------------------------------
+
+    def _on_image(self, msg) -> None:
+        if self._worker:
+            self._worker.put(arrival(msg, self.get_clock().now().nanoseconds))
+
+    def _to_frame(self, msg, stamp_ns: int) -> Frame | None:
+        """Called by the worker. None while a first CameraInfo may still come."""
+        node = self._settings.node
+        info = source.camera_info if (source := self._input) else None
+        if info is None and time.monotonic() - self._active_since_s < node.camera_info_timeout_s:
+            return None
+        image = self._decode(msg)
+        height, width = image.shape[:2]
+        reading = read_camera(
+            info, width, height, rectified=node.image_rectified, vertical_fov_deg=node.default_vertical_fov_deg
+        )
+        if reading.warning and reading.warning != self._camera_warning:
+            self.get_logger().warning(reading.warning)
+        self._camera_warning = reading.warning
+        return Frame(image, reading.camera, stamp_ns, msg.header.frame_id)
+
+    def _publish(self, frame: Frame, result, header) -> None:
+        """Called by the worker."""
+        try:
+            self._outputs.publish(frame, result, header)
+        # A signal shuts ROS down while the worker is at its last frame, which is then nobody's any more.
+        except Exception:
+            if self.context.ok():
+                raise
+
+    # -- parameters, timers ------------------------------------------------------------------------------------------
+
+    def _on_set_parameters(self, changes):
+        self._settings, result = parameters.change(self._settings, changes, self._pipeline is not None)
+        if result.successful and self._outputs:
+            self._outputs.config = self._settings.node
+        if result.successful and self._worker:
+            self._worker.update(self._settings.core)
+        return result
+
+    def _refresh_input(self) -> None:
+        if self._input:
+            self._input.refresh()
+
+    def _publish_diagnostics(self) -> None:
+        now_s = time.monotonic()
+        snapshot = self._statistics.snapshot(now_s)
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        name = f"{self.get_fully_qualified_name()}: human mesh recovery"
+        message.status = [status(name, self._health(now_s, snapshot), snapshot)]
+        self._diagnostics.publish(message)
+
+    def _health(self, now_s: float, snapshot) -> Health:
+        concerns = [self._camera_warning, self._outputs.warning if self._outputs else ""]
+        return Health(
+            active=self._worker is not None,
+            failure=self._failure,
+            idle_s=now_s - (snapshot.last_received_s or self._active_since_s),
+            stale_after_s=self._settings.node.stale_after_s,
+            input=self._input.describe() if self._input else "",
+            concerns=tuple(filter(None, concerns)),
+            facts=self._pipeline.describe() if self._pipeline else {},
+        )
+
+
+def main(args: list[str] | None = None, build: Callable = build_pipeline) -> int:
+    """Run until SIGINT or SIGTERM. Returns the exit status: 1 when it could not start."""
+    keep_big_buffers()
+    # rclpy's own handlers call these too: a signal then also interrupts a long configure.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = HmrNode(build)
+        if not node.autostart():
+            return 1 if rclpy.ok() else 0
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except ConfigError as error:
+        print(f"hmr_node: {error}", file=sys.stderr)
+        return 1
+    # A signal shuts the context down under whatever is running, which then fails in its own way.
+    except Exception:
+        if rclpy.ok():
+            raise
+    finally:
+        # A terminal's Ctrl-C reaches us twice under ros2 launch: the second must not break the way out.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if node:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

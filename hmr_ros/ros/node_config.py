@@ -1,0 +1,43 @@
+"""Settings that only the ROS node has; those of the core are in `hmr_ros.config`, and both become parameters the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hmr_ros.config import check, setting
+
+TRANSPORTS = ("raw", "compressed")
+RELIABILITIES = ("auto", "reliable", "best_effort")
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    autostart: bool = setting(
+        True, "Configure and activate at start; false: wait for a lifecycle manager. Read once, at start."
+    )
+    image_transport: str = setting("raw", "How images arrive: topic 'image' or 'image/compressed'.", choices=TRANSPORTS)
+    image_reliability: str = setting(
+        "auto", "Reliability of the image subscription; 'auto' does as the publisher does.", choices=RELIABILITIES
+    )
+    image_rectified: bool = setting(
+        False, "Images are rectified: use CameraInfo's P and no distortion instead of K and D."
+    )
+    camera_info_timeout_s: float = setting(
+        2.0, "How long to hold images back for a first CameraInfo before assuming a camera, in s.", low=0.0, high=60.0
+    )
+    default_vertical_fov_deg: float = setting(
+        0.0, "Vertical field of view assumed without a usable CameraInfo, in degrees; 0: focal length = image diagonal.",
+        low=0.0, high=170.0,
+    )  # fmt: skip
+    publish_tf: bool = setting(False, "Publish person_<id>/<joint> on /tf (needs tf2_msgs).")
+    mesh_rate_hz: float = setting(
+        5.0, "How often ~/markers carries whole meshes (1 MB a person), in Hz; 0: never.",
+        low=0.0, high=60.0, dynamic=True,
+    )  # fmt: skip
+    diagnostics_period_s: float = setting(1.0, "Time between messages on /diagnostics, in s.", low=0.1, high=10.0)
+    stale_after_s: float = setting(
+        2.0, "No image for longer than this is reported as STALE, in s.", low=0.1, high=3600.0, dynamic=True
+    )
+
+    def __post_init__(self):
+        check(self)

@@ -1,0 +1,122 @@
+"""Every output topic. Nothing is built that nobody subscribes to."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+
+import numpy as np
+from geometry_msgs.msg import PoseArray
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, MultiDOFJointState, PointCloud2
+from std_msgs.msg import Header, String
+from visualization_msgs.msg import MarkerArray
+
+from hmr_ros.ros import messages
+from hmr_ros.ros.node_config import NodeConfig
+from hmr_ros.ros.smpl_cloud import people_to_records, records_to_cloud
+from hmr_ros.types import Frame, FrameResult
+
+# Reliable offers reach reliable and best-effort subscribers alike; a shallow history never holds up the worker.
+_OUTPUT = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+
+_TOPICS = {
+    "smpl": PointCloud2,
+    "joint_states": MultiDOFJointState,
+    "poses": PoseArray,
+    "markers": MarkerArray,
+    "mesh": PointCloud2,
+    "overlay": Image,
+}
+
+
+class Publishers:
+    """Made at configure, closed at cleanup; `publish` is called by the worker alone."""
+
+    def __init__(self, node, pipeline, config: NodeConfig):
+        self.config = config
+        self._node, self._body = node, pipeline.body
+        self._topics = {name: node.create_publisher(kind, f"~/{name}", _OUTPUT) for name, kind in _TOPICS.items()}
+        self._latched = node.create_publisher(String, "~/body_model", _LATCHED)
+        vertices = int(np.max(self._body.faces)) + 1
+        self._latched.publish(messages.body_model_message(pipeline.describe(), len(self._body.faces), vertices))
+        self.warning = ""
+        self._tf = self._create_tf() if config.publish_tf else None
+        self._shown: set[int] = set()
+        self._last_mesh_s = float("-inf")
+
+    def publish(self, frame: Frame, result: FrameResult, header: Header) -> None:
+        """header: the image's, which every output repeats."""
+        meshes = _Meshes(self._body, result.people)
+        send = {
+            "smpl": lambda: records_to_cloud(header, people_to_records(result.people)),
+            "joint_states": lambda: messages.joint_states(header, result.people),
+            "poses": lambda: messages.pose_array(header, result.people),
+            "mesh": lambda: messages.mesh_cloud(header, meshes.vertices),
+            "overlay": lambda: messages.image_message(header, self._overlay(frame, result)),
+        }
+        for name, build in send.items():
+            if self._wanted(name):
+                self._topics[name].publish(build())
+        if self._wanted("markers"):
+            self._publish_markers(header, result.people, meshes)
+        if self._tf and result.people and self._tf.get_subscription_count():
+            self._tf.publish(self._tf.msg_type(transforms=messages.transforms(header, result.people)))
+
+    def clear(self) -> None:
+        """Take everything off the screens: people who are no longer watched are not there."""
+        if self._wanted("markers"):
+            self._topics["markers"].publish(messages.delete_all(Header()))
+        self._shown.clear()
+
+    def close(self) -> None:
+        for publisher in [*self._topics.values(), self._latched, *filter(None, [self._tf])]:
+            self._node.destroy_publisher(publisher)
+        self._topics, self._tf = {}, None
+
+    def _create_tf(self):
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError as error:
+            self.warning = f"publish_tf is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs"
+            self._node.get_logger().warning(self.warning)
+            return None
+        return self._node.create_publisher(TFMessage, "/tf", _TF)
+
+    def _wanted(self, name: str) -> bool:
+        return self._topics[name].get_subscription_count() > 0
+
+    def _publish_markers(self, header: Header, people, meshes: _Meshes) -> None:
+        present = {person.id for person in people}
+        markers = messages.deletions(header, self._shown - present) + messages.skeleton_markers(header, people)
+        self._shown = present
+        self._topics["markers"].publish(MarkerArray(markers=markers))
+        now_s = time.monotonic()
+        if self.config.mesh_rate_hz > 0 and now_s - self._last_mesh_s >= 1 / self.config.mesh_rate_hz:
+            self._last_mesh_s = now_s
+            lifetime_s = max(1.0, 3 / self.config.mesh_rate_hz)
+            for person, vertices in zip(people, meshes.vertices):
+                mesh = messages.mesh_marker(header, person.id, vertices, self._body.faces, lifetime_s)
+                self._topics["markers"].publish(mesh)
+
+    def _overlay(self, frame: Frame, result: FrameResult) -> np.ndarray:
+        from hmr_ros.draw import draw_overlay
+
+        return draw_overlay(frame.image, result, self._body, frame.camera)
+
+
+class _Meshes:
+    """The vertices of everyone in one frame, computed at most once, when first asked for."""
+
+    def __init__(self, body, people):
+        self._body, self._people = body, people
+
+    @cached_property
+    def vertices(self) -> np.ndarray:
+        """(N, V, 3) float32, metres."""
+        if not self._people:
+            return np.zeros((0, int(np.max(self._body.faces)) + 1, 3), np.float32)
+        stack = {name: np.stack([getattr(p, name) for p in self._people]) for name in ("rotmat", "betas", "transl")}
+        return self._body.vertices(**stack)

@@ -1,0 +1,83 @@
+"""Listens to the node's topics and keeps what came out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import PointCloud2
+
+from hmr_ros.body_model import BodyModel
+from hmr_ros.recording import FrameRecord, PersonRecord
+from hmr_ros.ros.smpl_cloud import cloud_to_records
+from hmr_ros.rotation import rotvec_to_rotmat
+
+
+class Recorder(Node):
+    def __init__(self, node: str = "hmr"):
+        """node: name of the node to listen to."""
+        super().__init__("hmr_recorder")
+        self.answers: list[tuple[int, int, np.ndarray]] = []
+        """(stamp of the image, time of publishing, records as `smpl_cloud.RECORD`); times in nanoseconds."""
+        self.counts: dict[str, int] = {}
+        """The node's last word about its frames on /diagnostics: received, processed, dropped..."""
+        self._node, self.topic = node, f"/{node}/smpl"
+        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        self.create_subscription(PointCloud2, self.topic, self._on_people, qos)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    @property
+    def node_is_up(self) -> bool:
+        return self.count_publishers(self.topic) > 0
+
+    def _on_people(self, message: PointCloud2, info) -> None:
+        # The middleware's own stamp is the moment of publishing; where it gives none, arrival is the nearest we have.
+        published_ns = info["source_timestamp"] or self.get_clock().now().nanoseconds
+        self.answers.append((Time.from_msg(message.header.stamp).nanoseconds, published_ns, cloud_to_records(message)))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.lstrip("/").startswith(f"{self._node}:"):
+                counts = {
+                    pair.key[len("frames_") :]: pair.value for pair in status.values if pair.key.startswith("frames_")
+                }
+                self.counts = {name: int(value) for name, value in counts.items()}
+
+
+def to_frames(
+    answers: Sequence[tuple[int, int, np.ndarray]], stamps: Sequence[int], body: BodyModel
+) -> list[FrameRecord]:
+    """The answers to the frames that were sent, in order. stamps: of every frame sent, nanoseconds; answers: see Recorder."""
+    index_of = {stamp: index for index, stamp in enumerate(stamps)}
+    return [
+        FrameRecord(index_of[stamp], stamp, (published - stamp) / 1e6, _people(records, body))
+        for stamp, published, records in sorted(answers, key=lambda answer: answer[0])
+        if stamp in index_of
+    ]
+
+
+def _people(records: np.ndarray, body: BodyModel) -> tuple[PersonRecord, ...]:
+    if not len(records):
+        return ()
+    rotvec = np.concatenate([records["global_orient"], records["body_pose"]], axis=1).reshape(-1, 24, 3)
+    rotmat = rotvec_to_rotmat(rotvec)
+    transl = np.stack([records[axis] for axis in "xyz"], axis=-1)
+    joints = body.joints(rotmat, records["betas"], transl)[0]
+    return tuple(
+        PersonRecord(
+            id=int(record["id"]),
+            score=float(record["score"]),
+            rotmat=rotmat[i],
+            betas=record["betas"].copy(),
+            transl=transl[i],
+            joints=joints[i],
+            steps=int(record["steps"]),
+            reprojection_px_before=float(record["reprojection_px_before"]),
+            reprojection_px_after=float(record["reprojection_px_after"]),
+        )
+        for i, record in enumerate(records)
+    )

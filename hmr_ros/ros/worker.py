@@ -1,0 +1,161 @@
+"""One thread that turns the newest image into published results. The subscription only puts; old images are dropped.
+
+Pure Python: what decodes, finds people and publishes is handed in, so that it can be tested without ROS.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hmr_ros.config import PipelineConfig
+from hmr_ros.ros.conversions import FrameError
+from hmr_ros.ros.statistics import Statistics
+from hmr_ros.types import Frame
+
+MAX_AGE_S = 10.0
+"""An image that claims to be older carries a stamp of another clock."""
+JOIN_TIMEOUT_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image message and when it was captured, as far as that can be known."""
+
+    msg: Any
+    received_s: float
+    """time.monotonic() at arrival."""
+    captured_s: float
+    """time.monotonic() at capture."""
+    stamp_ns: int
+    """Of the header, or of arrival where the header has none."""
+
+
+def arrival(msg, now_ns: int) -> Arrival:
+    """now_ns: the ROS clock at this moment. A stamp from the future, or of another clock, counts as captured now."""
+    stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+    age_s = (now_ns - stamp_ns) * 1e-9
+    received_s = time.monotonic()
+    return Arrival(msg, received_s, received_s - (age_s if 0 <= age_s < MAX_AGE_S else 0.0), stamp_ns or now_ns)
+
+
+class LatestSlot:
+    """Holds one item; putting replaces it."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._item = None
+        self._closed = False
+
+    def put(self, item) -> bool:
+        """True when this replaced an item that nobody took."""
+        with self._changed:
+            replaced, self._item = self._item is not None, item
+            self._changed.notify()
+        return replaced
+
+    def take(self):
+        """Wait for an item and take it; None once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._item is not None)
+            item, self._item = self._item, None
+            return None if self._closed else item
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Worker:
+    """Runs from `start` to `stop`, once.
+
+    to_frame(msg, stamp_ns) -> Frame, or None to wait (no camera yet); raises FrameError for a bad image.
+    publish(frame, result, header) sends everything out.
+    """
+
+    def __init__(
+        self,
+        pipeline,
+        config: PipelineConfig,
+        to_frame: Callable[[Any, int], Frame | None],
+        publish: Callable[[Frame, Any, Any], None],
+        statistics: Statistics,
+    ):
+        self._pipeline, self._to_frame, self._publish = pipeline, to_frame, publish
+        self._statistics = statistics
+        self._config = self._wanted = config
+        self._slot = LatestSlot()
+        self._last_stamp_ns = 0
+        self._thread = threading.Thread(target=self._run, name="hmr_worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, item: Arrival) -> None:
+        self._statistics.received(item.received_s)
+        if self._slot.put(item):
+            self._statistics.dropped()
+
+    def update(self, config: PipelineConfig) -> None:
+        """Takes effect on the next frame."""
+        self._wanted = config
+
+    def stop(self) -> bool:
+        """Ask the thread to end after its present frame and wait for it. False when it hangs."""
+        self._slot.close()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_TIMEOUT_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._slot.take()) is not None:
+            try:
+                self._process(item)
+            except FrameError as error:
+                if str(error) != self._statistics.last_bad:
+                    _log.warning("bad image, skipped: %s", error)
+                self._statistics.bad(str(error))
+            # Whatever one frame does to the pipeline, the robot keeps its node; the reason goes to /diagnostics.
+            except Exception as error:  # noqa: BLE001
+                reason = f"{type(error).__name__}: {error}"
+                if reason != self._statistics.last_failure:
+                    _log.exception("a frame failed; the node goes on")
+                self._statistics.failed(reason)
+
+    def _process(self, item: Arrival) -> None:
+        started_s = time.monotonic()
+        frame = self._to_frame(item.msg, item.stamp_ns)
+        if frame is None:
+            self._statistics.waiting()
+            return
+        if item.stamp_ns < self._last_stamp_ns:  # A bag looped, or simulated time was reset.
+            self._pipeline.reset()
+        self._last_stamp_ns = item.stamp_ns
+        if (wanted := self._wanted) is not self._config:
+            self._pipeline.update(wanted)
+            self._config = wanted
+        decoded_s = time.monotonic()
+        limit_ms = self._config.tto.deadline_ms
+        result = self._pipeline(frame, item.captured_s + limit_ms * 1e-3 if limit_ms > 0 else None)
+        found_s = time.monotonic()
+        self._publish(frame, result, item.msg.header)
+        now_s = time.monotonic()
+        stages_ms = {
+            "transport": (item.received_s - item.captured_s) * 1e3,
+            "queue": (started_s - item.received_s) * 1e3,
+            "decode": (decoded_s - started_s) * 1e3,
+            **result.stages_ms,
+            "publish": (now_s - found_s) * 1e3,
+            "latency": (now_s - item.captured_s) * 1e3,
+        }
+        fit = result.fit
+        self._statistics.processed(
+            now_s, stages_ms, len(result.people), fit.steps if fit else 0, fit.stop if fit else ""
+        )

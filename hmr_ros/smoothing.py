@@ -1,0 +1,175 @@
+"""Smooth motion, and how fast it is: the One Euro filter (Casiez et al., CHI 2012) on rotations and translation.
+
+A low-pass filter whose cut-off rises with speed: calm at rest, prompt in motion. Everything here is a step in a tangent
+space: rotations move along the geodesic to the new value; translation is split into the direction in which the person is
+seen (x/z, y/z) and the logarithm of depth, because one camera knows the first well and the second badly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmr_ros.config import SmoothingConfig
+from hmr_ros.rotation import rot6d_to_rotmat, rotmat_to_rot6d, rotmat_to_rotvec, rotvec_to_rotmat
+
+BETAS_CUTOFF_HZ = 0.3
+"""A body's shape does not change; what looks like change is noise."""
+NEAREST_M = 0.1
+"""Translations nearer to the camera's plane than this are treated as this far."""
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Filtered parameters of N people, in the order asked for, and their velocities."""
+
+    rotmat: np.ndarray
+    """(N, 24, 3, 3) float32."""
+    betas: np.ndarray
+    """(N, 10) float32."""
+    transl: np.ndarray
+    """(N, 3) float32, metres."""
+    angular_velocity: np.ndarray
+    """(N, 24, 3) float32, rad/s: of `rotmat`, in the parent's frame; 0 in a person's first frame."""
+    linear_velocity: np.ndarray
+    """(N, 3) float32, m/s: of `transl`; 0 in a person's first frame."""
+
+
+@dataclass
+class _State:
+    """What is kept of T people, first axis throughout. `place` is (x/z, y/z, log z) of the translation."""
+
+    ids: np.ndarray
+    stamp_ns: np.ndarray
+    rotmat: np.ndarray
+    rotmat_in: np.ndarray
+    spin: np.ndarray
+    betas: np.ndarray
+    place: np.ndarray
+    place_in: np.ndarray
+    drift: np.ndarray
+
+    def __getitem__(self, index: np.ndarray) -> _State:
+        return _State(*(values[index] for values in vars(self).values()))
+
+    def joined(self, other: _State) -> _State:
+        return _State(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values())))
+
+
+class Smoother:
+    """Keeps one filter per track id, all stepped at once."""
+
+    def __init__(self, config: SmoothingConfig):
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everyone."""
+        nobody = np.zeros(0, np.int64)
+        self._state = _begin(nobody, np.zeros((0, 24, 3, 3)), np.zeros((0, 10)), np.zeros((0, 3)), 0)
+
+    def forget(self, ids: np.ndarray) -> None:
+        """Drop the filters of people who left; unknown ids are ignored."""
+        self._state = self._state[~np.isin(self._state.ids, ids)]
+
+    def __call__(
+        self, ids: np.ndarray, rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray, stamp_ns: int
+    ) -> Smoothed:
+        """One frame. ids: (N,) no id twice; rotmat: (N, 24, 3, 3); betas: (N, 10); transl: (N, 3), metres.
+
+        A person's first frame passes unchanged. A stamp seen before gives the result of before; one from the past (a
+        recording that loops) starts the person anew.
+        """
+        fresh = _begin(np.asarray(ids, np.int64), rotmat, betas, transl, stamp_ns)
+        row = {int(id): i for i, id in enumerate(self._state.ids)}
+        known = np.array([i for i, id in enumerate(fresh.ids) if int(id) in row], int)
+        before = self._state[np.array([row[int(fresh.ids[i])] for i in known], int)]
+        ordered = before.stamp_ns <= stamp_ns
+        known, before = known[ordered], before[ordered]
+        for values, stepped in zip(vars(fresh).values(), vars(self._step(before, fresh[known])).values()):
+            values[known] = stepped
+        self.forget(fresh.ids)
+        self._state = self._state.joined(fresh)
+        return self._result(fresh, rotmat, betas, transl)
+
+    def _step(self, before: _State, new: _State) -> _State:
+        """Filters of the same people a moment later; `new` holds the raw values."""
+        config = self.config
+        dt = (new.stamp_ns - before.stamp_ns) / 1e9
+        # Speeds come from the raw values. Against the filtered ones, as the paper has it, they would be too high in motion.
+        gain = _gain(config.velocity_cutoff_hz, dt)
+        turn = rotmat_to_rotvec(new.rotmat @ np.swapaxes(before.rotmat_in, -1, -2))
+        spin = before.spin + _each(gain, turn) * (_rate(turn, dt) - before.spin)
+        move = new.place - before.place_in
+        drift = before.drift + _each(gain, move) * (_rate(move, dt) - before.drift)
+
+        cutoff = config.min_cutoff_hz + config.beta * np.linalg.norm(spin, axis=-1)
+        step = rotmat_to_rotvec(new.rotmat @ np.swapaxes(before.rotmat, -1, -2))
+        rotmat = rotvec_to_rotmat(_gain(cutoff, dt[:, None])[..., None] * step) @ before.rotmat
+        across = config.direction_min_cutoff_hz + config.direction_beta * np.linalg.norm(drift[:, :2], axis=-1)
+        depth = config.depth_min_cutoff_hz + config.depth_beta * np.abs(drift[:, 2])
+        gain = _gain(np.stack([across, across, depth], axis=-1), dt[:, None])
+        return _State(
+            ids=new.ids,
+            stamp_ns=new.stamp_ns,
+            rotmat=rot6d_to_rotmat(rotmat_to_rot6d(rotmat)),  # rounding would add up over hours
+            rotmat_in=np.where(_each(dt, new.rotmat) > 0, new.rotmat, before.rotmat_in),
+            spin=spin,
+            betas=before.betas + _gain(BETAS_CUTOFF_HZ, dt)[:, None] * (new.betas - before.betas),
+            place=before.place + gain * (new.place - before.place),
+            place_in=np.where(_each(dt, move) > 0, new.place, before.place_in),
+            drift=drift,
+        )
+
+    def _result(self, state: _State, rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray) -> Smoothed:
+        if self.config.enabled:
+            rotmat, betas, transl = state.rotmat, state.betas, _to_transl(state.place)
+        # d/dt of (x/z, y/z, 1) z, with drift the rate of (x/z, y/z, log z).
+        direction = transl / np.maximum(transl[:, 2:], NEAREST_M)
+        across = np.concatenate([state.drift[:, :2], np.zeros_like(state.drift[:, :1])], axis=1)
+        velocity = np.maximum(transl[:, 2:], NEAREST_M) * (across + state.drift[:, 2:] * direction)
+        return Smoothed(*(np.asarray(v, np.float32) for v in (rotmat, betas, transl, state.spin, velocity)))
+
+
+def _begin(ids: np.ndarray, rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray, stamp_ns: int) -> _State:
+    """Filters of people seen for the first time, at rest. Float64: differences of near values become velocities."""
+    rotmat, betas, place = rotmat.astype(np.float64), betas.astype(np.float64), _to_place(transl.astype(np.float64))
+    return _State(
+        ids=ids,
+        stamp_ns=np.full(len(ids), stamp_ns, np.int64),
+        rotmat=rotmat,
+        rotmat_in=rotmat.copy(),
+        spin=np.zeros(rotmat.shape[:-1]),
+        betas=betas,
+        place=place,
+        place_in=place.copy(),
+        drift=np.zeros(place.shape),
+    )
+
+
+def _to_place(transl: np.ndarray) -> np.ndarray:
+    z = np.maximum(transl[:, 2:], NEAREST_M)
+    return np.concatenate([transl[:, :2] / z, np.log(z)], axis=1)
+
+
+def _to_transl(place: np.ndarray) -> np.ndarray:
+    z = np.exp(place[:, 2:])
+    return np.concatenate([place[:, :2] * z, z], axis=1)
+
+
+def _gain(cutoff_hz, dt: np.ndarray) -> np.ndarray:
+    """Weight of the new value in a first-order low-pass filter; 0 where no time passed."""
+    turns = 2 * np.pi * cutoff_hz * dt
+    return turns / (1 + turns)
+
+
+def _rate(change: np.ndarray, dt: np.ndarray) -> np.ndarray:
+    """Change per second; 0 where no time passed. change: (N, ...); dt: (N,), seconds."""
+    dt = _each(dt, change)
+    return np.where(dt > 0, change / np.where(dt > 0, dt, 1), 0)
+
+
+def _each(per_person: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """(N,) shaped to broadcast with (N, ...)."""
+    return per_person.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,151 @@
+"""Run the pipeline on a video, an image, a folder of images or a camera, without ROS.
+
+    python -m hmr_ros.tools.run SOURCE --out DIR
+
+writes into DIR: overlay.mp4, overlay.png, summary.json and one person_<id>.npz per track (AMASS's keys). Ctrl-C stops early
+and leaves all of them valid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hmr_ros.camera import Camera
+from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
+from hmr_ros.media import Media, MediaError, open_media
+from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise, write_tracks
+from hmr_ros.types import Frame
+
+SHORTCUTS = {
+    "max_people": "keypoints.max_people",
+    "tto_steps": "tto.max_steps",
+    "deadline_ms": "tto.deadline_ms",
+    "bundle": "model.bundle",
+    "body": "model.body",
+}
+"""Options that stand for a setting."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        config = make_config(options)
+        media = open_media(options.source)
+        out = Path(options.out)
+        out.mkdir(parents=True, exist_ok=True)
+        # Imported and built last: a mistyped path should not wait for the models to load.
+        from hmr_ros.factory import build_pipeline
+
+        pipeline = build_pipeline(config)
+    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
+        print(f"hmr_run: {error}", file=sys.stderr)
+        return 1
+    summary, interrupted = run(pipeline, media, out, config.tto.deadline_ms, options)
+    print(report(summary))
+    print(f"  written to          {out}/: {', '.join(sorted(p.name for p in out.iterdir()))}")
+    return 130 if interrupted else 0
+
+
+def run(pipeline, media: Media, out: Path, deadline_ms: float, options: argparse.Namespace) -> tuple[dict, bool]:
+    """Every frame through the pipeline; returns the summary and whether the user stopped it."""
+    frames: list[FrameRecord] = []
+    interrupted = False
+    started = time.monotonic()
+    try:
+        with OverlayWriter(out, media.fps, pipeline.body, media.frames) as overlay:
+            for index, frame in enumerate(_frames(media, options)):
+                record = process(pipeline, frame, index, deadline_ms)
+                overlay.write(frame.image, record, frame.camera)
+                frames.append(record)
+    except KeyboardInterrupt:
+        interrupted = True
+    except MediaError as error:  # one bad file in a folder: keep what was done before it
+        print(f"hmr_run: stopped at frame {len(frames)}: {error}", file=sys.stderr)
+    summary = summarise(frames, time.monotonic() - started)
+    write_tracks(out, frames, media.fps, pipeline.body.shape_space)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary, interrupted
+
+
+def process(pipeline, frame: Frame, index: int, deadline_ms: float) -> FrameRecord:
+    """One frame through the pipeline; deadline_ms counts from now, 0 means none."""
+    begun = time.monotonic()
+    result = pipeline(frame, begun + deadline_ms / 1000 if deadline_ms > 0 else None)
+    latency_ms = 1000 * (time.monotonic() - begun)
+    return FrameRecord(index, frame.stamp_ns, latency_ms, tuple(PersonRecord.of(p) for p in result.people))
+
+
+def make_config(options: argparse.Namespace) -> PipelineConfig:
+    """The defaults with what the command line changes. Raises ConfigError."""
+    changes = {name: getattr(options, key) for key, name in SHORTCUTS.items() if getattr(options, key) is not None}
+    return replace(PipelineConfig(), {**changes, **dict(parse_setting(text) for text in options.set)})
+
+
+def parse_setting(text: str) -> tuple[str, object]:
+    """ "tto.max_steps=3" to ("tto.max_steps", 3), typed as the setting's default is. Raises ConfigError."""
+    name, equals, value = text.partition("=")
+    defaults = {name: default for name, _, default in describe(PipelineConfig())}
+    if not equals or name not in defaults:
+        raise ConfigError(f"--set {text}: write NAME=VALUE with NAME one of: {', '.join(defaults)}")
+    kind = type(defaults[name])
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise ConfigError(f"--set {text}: {name} is true or false")
+        return name, value.lower() == "true"
+    try:
+        return name, kind(value)
+    except ValueError:
+        raise ConfigError(f"--set {text}: {name} is {'a whole number' if kind is int else 'a number'}") from None
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    settings = "\n".join(
+        f"  {name}={default!r}\n      {item.metadata['doc']}" for name, item, default in describe(PipelineConfig())
+    )
+    parser = argparse.ArgumentParser(
+        prog="hmr_run",
+        description="Recover the bodies of people in a video, an image, a folder of images or a camera, without ROS.",
+        epilog=f"settings for --set, with their defaults:\n{settings}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", help="video, image, folder of images, or a camera's index such as 0")
+    parser.add_argument("--out", default="hmr_out", help="folder for what is written (default: %(default)s)")
+    parser.add_argument("--max-people", type=int, help="people followed at once")
+    parser.add_argument("--tto-steps", type=int, help="test-time optimisation steps at most")
+    parser.add_argument(
+        "--deadline-ms", type=float, help="time a frame may take before optimisation stops, ms; 0: no deadline"
+    )
+    parser.add_argument(
+        "--vertical-fov", type=float, help="the camera's vertical field of view, degrees, if you know it"
+    )
+    parser.add_argument("--bundle", help="folder of a weights bundle")
+    parser.add_argument("--body", help="'open', or the path of your SMPL file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting listed below; repeatable"
+    )
+    parser.add_argument("--max-frames", type=int, help="stop after so many frames")
+    return parser.parse_args(arguments)
+
+
+def _frames(media: Media, options: argparse.Namespace) -> Iterator[Frame]:
+    """The source's frames with their cameras, under a progress bar."""
+    from tqdm import tqdm
+
+    limit = min((n for n in (media.frames, options.max_frames) if n is not None), default=None)
+    camera = None
+    for index, (image, stamp_ns) in enumerate(tqdm(media, total=limit, unit="frame", disable=None)):
+        if options.max_frames is not None and index >= options.max_frames:
+            return
+        height, width = image.shape[:2]
+        if camera is None or (camera.width, camera.height) != (width, height):
+            camera = Camera.guess(width, height, options.vertical_fov)
+        yield Frame(image, camera, stamp_ns, "camera")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

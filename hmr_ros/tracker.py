@@ -1,0 +1,148 @@
+"""Who is who from frame to frame: stable ids for detections, by where their keypoints are expected."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from hmr_ros.config import TrackerConfig
+from hmr_ros.crop import keypoint_box
+from hmr_ros.types import Keypoints
+
+JUMP_S = 2.0
+"""Stamps that leap forward by more than this (or `max_gap_s`, if longer) are a new recording, not a slow camera."""
+VELOCITY_TIME_S = 1 / 30
+"""Time constant of a person's velocity: at 30 Hz the newest frame counts for half."""
+_IMPOSSIBLE = 1e6
+
+
+class Tracker:
+    """Gives every detection the id of the person it continues.
+
+    Ids count up from 0 and are not used twice before `reset`. After each `update`:
+    `active_ids`: people being followed, also those unseen for a moment; `lost_ids`: those given up in this update, whose
+    state others should drop; `restarted`: whether the stamps went backwards (a bag that loops) or leapt, so that everyone
+    was given up.
+    """
+
+    def __init__(self, config: TrackerConfig):
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everyone and start over at id 0."""
+        self._next_id = 0
+        self._stamp_ns: int | None = None
+        self.lost_ids = np.zeros(0, np.int64)
+        self.restarted = False
+        self._forget_everyone()
+
+    def update(self, keypoints: Keypoints, stamp_ns: int) -> np.ndarray:
+        """keypoints: N people of one frame; stamp_ns: its capture time.
+
+        Returns (N,) int64 ids; -1 for people not yet seen in `min_hits` frames or without any usable keypoint.
+        """
+        # Where there is no confidence there may be anything, even NaN.
+        uv, confidence = np.where(keypoints.confidence[..., None] > 0, keypoints.uv, 0), keypoints.confidence
+        size = keypoint_box(uv, confidence)[1]
+        known = self.active_ids
+        self.restarted = self._is_restart(stamp_ns)
+        if self.restarted:
+            self._forget_everyone()
+        self._give_up(stamp_ns)
+        tracks, people = self._assign(uv, confidence, size, stamp_ns)
+        self._follow(tracks, uv[people], confidence[people], size[people], stamp_ns)
+        strangers = np.setdiff1d(np.flatnonzero(size > 0), people)
+        begun = self._begin(uv[strangers], confidence[strangers], size[strangers], stamp_ns)
+        ids = np.full(len(keypoints), -1, np.int64)
+        ids[people], ids[strangers] = self._ids[tracks], self._ids[begun]
+        self._stamp_ns = stamp_ns
+        self.lost_ids = np.setdiff1d(known, self._ids)
+        return ids
+
+    @property
+    def active_ids(self) -> np.ndarray:
+        """(T,) int64, increasing."""
+        return np.sort(self._ids[self._ids >= 0])
+
+    def _is_restart(self, stamp_ns: int) -> bool:
+        if self._stamp_ns is None:
+            return False
+        elapsed_s = (stamp_ns - self._stamp_ns) / 1e9
+        return elapsed_s < 0 or elapsed_s > max(JUMP_S, self.config.max_gap_s)
+
+    def _give_up(self, stamp_ns: int) -> None:
+        """Drop tracks unseen for too long; never those seen in the frame before, however slow the camera."""
+        self._keep((stamp_ns - self._seen_ns <= self.config.max_gap_s * 1e9) | (self._seen_ns == self._stamp_ns))
+
+    def _assign(self, uv: np.ndarray, confidence: np.ndarray, size: np.ndarray, stamp_ns: int):
+        """Indices of tracks and of the people that continue them: most pairs, then least distance in all."""
+        elapsed_s = (stamp_ns - self._seen_ns) / 1e9
+        expected = self._uv + (self._velocity * elapsed_s[:, None])[:, None]
+        distance = keypoint_distance(expected, self._confidence, uv, confidence)
+        distance = distance / np.maximum(np.maximum(self._size[:, None], size), 1e-9)
+        allowed = (distance <= self.config.max_distance) & (size > 0)
+        tracks, people = linear_sum_assignment(np.where(allowed, distance, _IMPOSSIBLE))
+        chosen = allowed[tracks, people]
+        return tracks[chosen], people[chosen]
+
+    def _follow(
+        self, tracks: np.ndarray, uv: np.ndarray, confidence: np.ndarray, size: np.ndarray, stamp_ns: int
+    ) -> None:
+        """Bring tracks up to date with what continues them."""
+        elapsed_s = (stamp_ns - self._seen_ns[tracks])[:, None] / 1e9
+        shared = (confidence * self._confidence[tracks])[..., None]
+        moved = (shared * (uv - self._uv[tracks])).sum(axis=1) / np.maximum(shared.sum(axis=1), 1e-9)
+        # The less time passed, the less it says about speed; a stamp seen twice says nothing.
+        gain = elapsed_s / (elapsed_s + VELOCITY_TIME_S)
+        self._velocity[tracks] += gain * (moved / np.maximum(elapsed_s, 1e-9) - self._velocity[tracks])
+        self._uv[tracks], self._confidence[tracks], self._size[tracks] = uv, confidence, size
+        self._seen_ns[tracks] = stamp_ns
+        self._hits[tracks] += 1
+        self._report(tracks)
+
+    def _begin(self, uv: np.ndarray, confidence: np.ndarray, size: np.ndarray, stamp_ns: int) -> np.ndarray:
+        """Start new tracks. Returns their indices."""
+        count, first = len(uv), len(self._ids)
+        fresh = {
+            "_ids": np.full(count, -1, np.int64),
+            "_hits": np.ones(count, np.int64),
+            "_seen_ns": np.full(count, stamp_ns, np.int64),
+            "_uv": uv,
+            "_confidence": confidence,
+            "_size": size,
+            "_velocity": np.zeros((count, 2)),
+        }
+        for name, values in fresh.items():
+            setattr(self, name, np.concatenate([getattr(self, name), values]))
+        begun = np.arange(first, first + count)
+        self._report(begun)
+        return begun
+
+    def _report(self, tracks: np.ndarray) -> None:
+        """An id for those that were seen often enough. Only now: people who flicker up once use none up."""
+        ready = tracks[(self._ids[tracks] < 0) & (self._hits[tracks] >= self.config.min_hits)]
+        self._ids[ready] = self._next_id + np.arange(len(ready))
+        self._next_id += len(ready)
+
+    def _forget_everyone(self) -> None:
+        self._ids, self._hits, self._seen_ns = (np.zeros(0, np.int64) for _ in range(3))
+        self._uv, self._confidence = np.zeros((0, 23, 2), np.float32), np.zeros((0, 23), np.float32)
+        self._size, self._velocity = np.zeros(0, np.float32), np.zeros((0, 2))
+
+    def _keep(self, mask: np.ndarray) -> None:
+        for name in ("_ids", "_hits", "_seen_ns", "_uv", "_confidence", "_size", "_velocity"):
+            setattr(self, name, getattr(self, name)[mask])
+
+
+def keypoint_distance(uv_a: np.ndarray, confidence_a: np.ndarray, uv_b: np.ndarray, confidence_b: np.ndarray):
+    """Mean distance of the keypoints that both have, weighted by both confidences; without any, that of the box centres.
+
+    uv: (A, J, 2) and (B, J, 2); confidence: (A, J) and (B, J). Returns (A, B), in the unit of uv.
+    """
+    weight = confidence_a[:, None] * confidence_b[None]
+    apart = np.linalg.norm(uv_a[:, None] - uv_b[None], axis=-1)
+    total = weight.sum(axis=-1)
+    centers_a, centers_b = keypoint_box(uv_a, confidence_a)[0], keypoint_box(uv_b, confidence_b)[0]
+    apart_centers = np.linalg.norm(centers_a[:, None] - centers_b[None], axis=-1)
+    return np.where(total > 0, (weight * apart).sum(axis=-1) / np.maximum(total, 1e-9), apart_centers)

@@ -1,0 +1,97 @@
+"""Bounded test-time optimisation: a few steps of a compiled graph, under a deadline, never worse than before.
+
+The loop neither knows nor cares what `state` holds: it moves it, asks what it means, and keeps the best.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmr_ros.backends.graph import Graph
+from hmr_ros.config import TtoConfig
+from hmr_ros.regressor import Regression
+from hmr_ros.types import BodyPose, FitReport
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came out for N people."""
+
+    before: BodyPose
+    """The regressor's own answer."""
+    pose: BodyPose
+    """The best found."""
+    report: FitReport
+
+
+class Optimiser:
+    """The loop around a bundle's `adapt` and `readout` graphs.
+
+    without_steps: which prediction to return when the deadline leaves no time for a single step, "auxiliary" or "regressor":
+    the manifest says which of the two is the more accurate. clock: seconds, monotonic; the deadline's clock.
+    """
+
+    def __init__(
+        self, adapt: Graph, readout: Graph, without_steps: str = "regressor", clock: Callable[[], float] = time.monotonic
+    ):
+        self._adapt, self._readout, self._clock = adapt, readout, clock
+        self._without_steps = without_steps
+        self._step_cost_s: dict[int, float] = {}  # by number of people, learned as we go
+
+    def __call__(self, start: Regression, config: TtoConfig, deadline_s: float | None = None) -> Fit:
+        """Take up to `config.max_steps` steps, none that is expected to end after `deadline_s` (on `clock`)."""
+        began = self._clock()
+        before = self._readout(state=start.state, **start.fit_inputs)
+        state, best_state, best_loss = start.state, start.state.copy(), before["loss"].copy()
+        previous, steps, stop = before["loss"], 0, "max_steps"
+        if not np.any(start.fit_inputs["confidence"] > 0):
+            stop = "no_keypoints"
+        while stop == "max_steps" and steps < config.max_steps:
+            if self._too_late(len(state), deadline_s):
+                stop = "deadline"
+                break
+            step_began = self._clock()
+            stepped = self._adapt(state=state, **start.fit_inputs)
+            self._learn_cost(len(state), self._clock() - step_began)
+            loss = stepped["loss"]  # of `state`: the step's outcome is known one call later
+            _keep_better(best_state, best_loss, state, loss)
+            if steps and np.all(previous - loss < config.tolerance):
+                stop = "converged"
+            elif not np.all(np.isfinite(stepped["new_state"])):
+                stop = "diverged"
+            else:
+                state, previous, steps = stepped["new_state"], loss, steps + 1
+
+        answer = self._readout(state=state, **start.fit_inputs) if steps else before
+        if not np.all(answer["loss"] <= best_loss):
+            _keep_better(best_state, best_loss, state, answer["loss"])
+            answer = self._readout(state=best_state, **start.fit_inputs)
+        pose, source = _pose(answer), "adapted"
+        if stop == "deadline" and steps == 0 and self._without_steps == "auxiliary":
+            pose, source = start.auxiliary, "auxiliary"
+        report = FitReport(steps, before["loss"], answer["loss"], stop, self._clock() - began, source)
+        return Fit(_pose(before), pose, report)
+
+    def _too_late(self, people: int, deadline_s: float | None) -> bool:
+        """Would a further step, and reading its result out, end after the deadline?"""
+        if deadline_s is None:
+            return False
+        return self._clock() + 2 * self._step_cost_s.get(people, 0.0) > deadline_s
+
+    def _learn_cost(self, people: int, seconds: float) -> None:
+        known = self._step_cost_s.get(people, seconds)
+        self._step_cost_s[people] = max(seconds, 0.9 * known + 0.1 * seconds)  # quick to fear, slow to forget
+
+
+def _keep_better(best_state: np.ndarray, best_loss: np.ndarray, state: np.ndarray, loss: np.ndarray) -> None:
+    """Per person, in place: NaN is never better."""
+    better = loss < best_loss
+    best_state[better], best_loss[better] = state[better], loss[better]
+
+
+def _pose(answer: dict[str, np.ndarray]) -> BodyPose:
+    return BodyPose(answer["rotmat"], answer["betas"], answer["transl"])

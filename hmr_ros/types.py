@@ -1,0 +1,159 @@
+"""Frozen values that cross rooms. No behaviour beyond small derived properties, no imports of heavy libraries.
+
+Frames: image coordinates in pixels with the first pixel's centre at (0, 0); 3D in the camera's optical frame (x right, y down, z
+forward, metres; REP-103). N is the number of people, the first axis wherever there is more than one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hmr_ros.camera import Camera
+from hmr_ros.rotation import rotmat_to_rotvec
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image with everything needed to understand it."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB."""
+    camera: Camera
+    stamp_ns: int = 0
+    """Capture time, nanoseconds on the clock of the source."""
+    frame_id: str = ""
+    """Name of the camera's optical frame."""
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """2D keypoints of N people in one image, in the order of `skeleton.KEYPOINT_NAMES`."""
+
+    uv: np.ndarray
+    """(N, 23, 2) float32, pixels. A keypoint with confidence 0 holds no information."""
+    confidence: np.ndarray
+    """(N, 23) float32 in [0, 1]."""
+    score: np.ndarray
+    """(N,) float32 in [0, 1]: how sure the detector is that this is a person."""
+    xyz: np.ndarray | None = None
+    """(N, 23, 3) float32, metres: the detector's own rough 3D, from the hips' centre, x right, y down, z along the ray to the
+    person; NaN for keypoints it has no 3D of. None: it has none at all."""
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @staticmethod
+    def empty() -> Keypoints:
+        return Keypoints(np.zeros((0, 23, 2), np.float32), np.zeros((0, 23), np.float32), np.zeros(0, np.float32))
+
+    def __getitem__(self, index) -> Keypoints:
+        """Some of the people: an index array, a mask or a slice."""
+        xyz = None if self.xyz is None else self.xyz[index]
+        return Keypoints(self.uv[index], self.confidence[index], self.score[index], xyz)
+
+
+@dataclass(frozen=True)
+class BodyPose:
+    """SMPL parameters of N people in the camera's optical frame."""
+
+    rotmat: np.ndarray
+    """(N, 24, 3, 3) float32: each joint's rotation relative to its parent; joint 0 relative to the camera."""
+    betas: np.ndarray
+    """(N, 10) float32, in the body's own shape space."""
+    transl: np.ndarray
+    """(N, 3) float32, metres: added to every joint and vertex after posing, as in `smplx`."""
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    @property
+    def global_orient(self) -> np.ndarray:
+        """(N, 3) float32, axis-angle, radians."""
+        return rotmat_to_rotvec(self.rotmat[:, 0])
+
+    @property
+    def body_pose(self) -> np.ndarray:
+        """(N, 69) float32, axis-angle of joints 1 to 23, radians."""
+        return rotmat_to_rotvec(self.rotmat[:, 1:]).reshape(len(self), 69)
+
+    def __getitem__(self, index) -> BodyPose:
+        return BodyPose(self.rotmat[index], self.betas[index], self.transl[index])
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What test-time optimisation did for N people in one frame."""
+
+    steps: int
+    """Adaptation steps taken."""
+    loss_before: np.ndarray
+    """(N,) float32: objective at the regressor's output."""
+    loss_after: np.ndarray
+    """(N,) float32: objective of what is returned; never above `loss_before`, except where `source` says auxiliary."""
+    stop: str
+    """One of STOP_REASONS."""
+    elapsed_s: float
+    source: str = "adapted"
+    """Which prediction is returned: "adapted" (the main network, after `steps` steps) or "auxiliary"."""
+
+
+STOP_REASONS = ("converged", "max_steps", "deadline", "diverged", "no_keypoints")
+
+
+@dataclass(frozen=True)
+class Person:
+    """One tracked person in one frame: what the outside world is told."""
+
+    id: int
+    """Track id, stable over frames, never reused before `reset`."""
+    score: float
+    rotmat: np.ndarray
+    """(24, 3, 3) float32, as BodyPose.rotmat."""
+    betas: np.ndarray
+    """(10,) float32."""
+    transl: np.ndarray
+    """(3,) float32, metres, optical frame."""
+    joints: np.ndarray
+    """(24, 3) float32, metres, optical frame."""
+    joint_confidence: np.ndarray
+    """(24,) float32 in [0, 1]."""
+    joint_rotmat: np.ndarray
+    """(24, 3, 3) float32: orientation of every joint in the camera frame."""
+    keypoints_uv: np.ndarray
+    """(23, 2) float32, pixels: what the detector saw."""
+    keypoint_confidence: np.ndarray
+    """(23,) float32."""
+    reprojection_px: np.ndarray
+    """(23, 2) float32, pixels: where the fitted body's keypoints fall in the image."""
+    reprojection_px_before: np.ndarray
+    """(23, 2) float32, pixels: the same before test-time optimisation and smoothing."""
+    angular_velocity: np.ndarray
+    """(24, 3) float32, rad/s: of each joint's `rotmat`, in the parent's frame."""
+    linear_velocity: np.ndarray
+    """(3,) float32, m/s: of `transl`, optical frame."""
+    loss_before: float
+    loss_after: float
+    steps: int
+
+    @property
+    def global_orient(self) -> np.ndarray:
+        """(3,) float32, axis-angle, radians."""
+        return rotmat_to_rotvec(self.rotmat[0])
+
+    @property
+    def body_pose(self) -> np.ndarray:
+        """(69,) float32, axis-angle, radians."""
+        return rotmat_to_rotvec(self.rotmat[1:]).reshape(69)
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What the pipeline returns for one frame."""
+
+    people: tuple[Person, ...]
+    fit: FitReport | None
+    """None when nobody was found."""
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    """Wall time of each stage of the pipeline, milliseconds, in the order they ran."""

@@ -1,0 +1,66 @@
+"""One package, two ways to install: `pip install .` anywhere, `colcon build` (ament_python) in a ROS 2 workspace."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+NAME = "hmr_ros"
+
+
+def files(folder: str, pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(HERE)) for path in (HERE / folder).glob(pattern) if path.is_file())
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Real-time SMPL human mesh recovery for ROS 2, with test-time optimisation under a deadline.",
+    author="The hmr_ros developers",
+    maintainer="The hmr_ros developers",
+    maintainer_email="hmr_ros@users.noreply.github.com",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    # Listed one by one: setuptools of ROS 2 Humble knows no recursive patterns here.
+    package_data={NAME: [str(Path(path).relative_to(NAME)) for path in files(f"{NAME}/assets", "**/*")]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", files("launch", "*.launch.py")),
+        (f"share/{NAME}/config", files("config", "*")),
+    ],
+    zip_safe=False,
+    install_requires=[
+        "numpy>=1.21",
+        "scipy>=1.8",
+        "opencv-python-headless>=4.5.4",
+        "onnxruntime>=1.18",
+        "ai-edge-litert>=1.0",
+        "tqdm",
+    ],
+    extras_require={
+        # ROS 2 Kilted from PyPI, for machines without a ROS install. Never beside a sourced /opt/ros.
+        "ros": [
+            "ros-rclpy[fastrtps]==9.1.2",
+            "ros-sensor-msgs==5.5.1",
+            "ros-geometry-msgs==5.5.1",
+            "ros-visualization-msgs==5.5.1",
+            "ros-std-msgs==5.5.1",
+            "ros-diagnostic-msgs==5.5.1",
+            "ros-lifecycle-msgs==2.3.0",
+        ],
+        "training": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.3"],
+        "test": ["pytest>=7", "hypothesis>=6", "ruff"],
+        # Non-commercial, like the SMPL files it reads: the reference that some tests compare with where it is installed.
+        "reference": ["smplx>=0.1.28"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"hmr_node = {NAME}.ros.node:main",
+            f"hmr_run = {NAME}.tools.run:main",
+            f"hmr_demo = {NAME}.ros.demo:main",
+            f"camera_publisher = {NAME}.ros.camera_publisher:main",
+        ]
+    },
+)

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from hmr_ros.ros.statistics import COUNTS, Statistics, rate_hz, summarise
+
+
+def test_summary_agrees_with_numpy():
+    samples = np.random.default_rng(0).gamma(2.0, 10.0, 250)
+    summary = summarise(samples)
+    assert summary.p50 == pytest.approx(np.median(samples))
+    assert summary.p99 == pytest.approx(np.percentile(samples, 99))
+    assert summary.max == samples.max()
+    assert summarise([]) is None
+    assert summarise([7.0]).p99 == 7.0
+
+
+def test_rate_is_intervals_per_second():
+    assert rate_hz([0.0, 0.1, 0.2, 0.3]) == pytest.approx(10.0)
+    assert rate_hz([1.0]) == rate_hz([]) == rate_hz([2.0, 2.0]) == 0.0
+
+
+def test_every_received_frame_is_accounted_for():
+    statistics = Statistics()
+    for _ in range(6):
+        statistics.received(1.0)
+    statistics.dropped()
+    statistics.bad("torn")
+    statistics.failed("broken")
+    statistics.waiting()
+    statistics.processed(1.0, {"latency": 5.0}, people=1, steps=3, stop="deadline")
+    statistics.processed(1.1, {"latency": 9.0}, people=0, steps=0, stop="")
+    counts = statistics.snapshot(1.2).counts
+    assert set(counts) == set(COUNTS)
+    assert counts["received"] == sum(counts[k] for k in ("processed", "dropped", "bad", "failed", "waiting"))
+    assert counts["deadline_hits"] == 1
+
+
+def test_trouble_is_reported_while_it_lasts():
+    statistics = Statistics()
+    statistics.failed("broken")
+    statistics.bad("torn")
+    first = statistics.snapshot(0.0)
+    assert first.failing and first.bad_recently and first.last_bad == "torn" and first.last_failure == "broken"
+    statistics.processed(0.1, {}, 1, 1, "converged")
+    second = statistics.snapshot(0.2)
+    assert not second.failing and not second.bad_recently
+    assert second.last_bad == "torn"
+
+
+def test_rate_falls_to_zero_when_frames_stop():
+    statistics = Statistics()
+    for i in range(20):
+        statistics.processed(i * 0.1, {}, 1, 4, "max_steps")
+    assert statistics.snapshot(2.0).rate_hz == pytest.approx(10.0)
+    assert statistics.snapshot(60.0).rate_hz == 0.0
+    assert statistics.snapshot(2.0).stops == {"max_steps": 20}
+    assert statistics.snapshot(2.0).mean_steps == 4.0

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from hmr_ros.config import TrackerConfig
+from hmr_ros.tracker import Tracker, keypoint_distance
+from hmr_ros.types import Keypoints
+
+STEP_NS = 33_000_000
+SHAPE = np.random.default_rng(0).uniform([-40, -100], [40, 100], (23, 2)).astype(np.float32)
+
+
+def people(*centers, confidence=0.9):
+    count = len(centers)
+    uv = (SHAPE + np.array(centers, np.float32).reshape(count, 1, 2)).astype(np.float32)
+    return Keypoints(uv, np.full((count, 23), confidence, np.float32), np.ones(count, np.float32))
+
+
+def test_ids_follow_people_in_any_order():
+    tracker, rng = Tracker(TrackerConfig()), np.random.default_rng(1)
+    centers = np.array([[100.0, 200.0], [300.0, 200.0], [500.0, 220.0]])
+    assert tracker.update(people(*centers), 0).tolist() == [0, 1, 2]
+    for i in range(1, 30):
+        order = rng.permutation(3)
+        moved = centers + [3 * i, 0] + rng.normal(0, 2, (3, 2))
+        assert tracker.update(people(*moved[order]), i * STEP_NS).tolist() == order.tolist()
+
+
+def test_crossing_people_keep_their_ids():
+    """Velocity tells them apart where positions cannot."""
+    tracker = Tracker(TrackerConfig())
+    for i in range(40):
+        ids = tracker.update(people((100 + 12 * i, 200), (580 - 12 * i, 215)), i * STEP_NS)
+        assert ids.tolist() == [0, 1], i
+
+
+def test_a_person_hidden_briefly_comes_back_as_the_same():
+    tracker = Tracker(TrackerConfig(max_gap_s=0.5))
+    for i in range(10):
+        tracker.update(people((100 + 10 * i, 200)), i * STEP_NS)
+    for i in range(10, 20):
+        assert len(tracker.update(Keypoints.empty(), i * STEP_NS)) == 0
+        assert tracker.active_ids.tolist() == [0] and not len(tracker.lost_ids)
+    assert tracker.update(people((100 + 10 * 20, 200)), 20 * STEP_NS).tolist() == [0]
+
+
+def test_a_person_gone_for_long_is_lost_once_and_its_id_never_used_again():
+    tracker = Tracker(TrackerConfig(max_gap_s=0.2))
+    tracker.update(people((100, 200)), 0)
+    lost = []
+    for i in range(1, 15):
+        tracker.update(Keypoints.empty(), i * STEP_NS)
+        lost += tracker.lost_ids.tolist()
+    assert lost == [0] and not len(tracker.active_ids)
+    assert tracker.update(people((100, 200)), 15 * STEP_NS).tolist() == [1]
+
+
+def test_slow_cameras_keep_ids():
+    tracker = Tracker(TrackerConfig(max_gap_s=0.0))
+    for i in range(4):
+        assert tracker.update(people((100, 200)), i * 10**9).tolist() == [0]
+
+
+@pytest.mark.parametrize("later_ns", [-5 * 10**9, 60 * 10**9])
+def test_stamps_that_jump_start_over(later_ns):
+    tracker = Tracker(TrackerConfig())
+    start = 10**10
+    tracker.update(people((100, 200), (300, 200)), start)
+    assert not tracker.restarted
+    ids = tracker.update(people((100, 200)), start + later_ns)
+    assert tracker.restarted and tracker.lost_ids.tolist() == [0, 1] and ids.tolist() == [2]
+    tracker.update(people((100, 200)), start + later_ns + STEP_NS)
+    assert not tracker.restarted and not len(tracker.lost_ids)
+
+
+def test_a_stamp_seen_twice_is_harmless():
+    tracker = Tracker(TrackerConfig())
+    for i in range(5):
+        for _ in range(2):
+            assert tracker.update(people((100 + 10 * i, 200)), i * STEP_NS).tolist() == [0]
+
+
+def test_people_are_reported_after_min_hits_and_flickers_use_no_id():
+    tracker = Tracker(TrackerConfig(min_hits=3))
+    assert tracker.update(people((100, 200), (400, 200)), 0).tolist() == [-1, -1]
+    assert tracker.update(people((100, 200)), STEP_NS).tolist() == [-1]
+    assert tracker.update(people((100, 200), (800, 200)), 2 * STEP_NS).tolist() == [0, -1]
+    assert tracker.active_ids.tolist() == [0]
+
+
+def test_someone_far_away_is_somebody_else():
+    tracker = Tracker(TrackerConfig())
+    tracker.update(people((100, 200)), 0)
+    assert tracker.update(people((400, 200)), STEP_NS).tolist() == [1]
+
+
+def test_unseen_keypoints_may_hold_anything():
+    tracker = Tracker(TrackerConfig())
+    seen = people((100, 200))
+    seen.confidence[:, :10] = 0
+    seen.uv[:, :10] = np.nan
+    with np.errstate(all="raise"):
+        for i in range(3):
+            assert tracker.update(seen, i * STEP_NS).tolist() == [0]
+    # Another part of the body becomes visible: box centres still agree.
+    other = people((100, 200))
+    other.confidence[:, 10:] = 0
+    assert tracker.update(other, 3 * STEP_NS).tolist() == [0]
+
+
+def test_people_without_keypoints_get_no_id():
+    tracker = Tracker(TrackerConfig())
+    assert tracker.update(people((100, 200), confidence=0.0), 0).tolist() == [-1]
+    assert not len(tracker.active_ids)
+
+
+def test_reset_counts_from_zero():
+    tracker = Tracker(TrackerConfig())
+    tracker.update(people((100, 200)), 0)
+    tracker.reset()
+    assert not len(tracker.active_ids)
+    assert tracker.update(people((300, 200)), 0).tolist() == [0]
+
+
+def test_distance_agrees_with_one_by_one():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(3, 23, 2)), rng.normal(size=(4, 23, 2))
+    ca, cb = (rng.uniform(-0.5, 1, (n, 23)).clip(0) for n in (3, 4))
+    fast = keypoint_distance(a, ca, b, cb)
+    for i, j in np.ndindex(3, 4):
+        weight = ca[i] * cb[j]
+        slow = sum(w * np.hypot(*(p - q)) for w, p, q in zip(weight, a[i], b[j])) / weight.sum()
+        np.testing.assert_allclose(fast[i, j], slow)

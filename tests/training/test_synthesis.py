@@ -1,0 +1,72 @@
+"""Synthetic samples say what they claim, and look like people."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+
+from hmr_ros import skeleton  # noqa: E402
+from hmr_ros.smpl_file import load_body  # noqa: E402
+from training.body import BodyArrays  # noqa: E402
+from training.config import NoiseConfig  # noqa: E402
+from training.synthesis import Synthesis, augment_pose  # noqa: E402
+
+EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, truncation=0)
+UPRIGHT = torch.zeros(64, 24, 3)
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body("open")
+
+
+def draw(body, noise=EXACT, poses=UPRIGHT, seed=0):
+    return Synthesis(BodyArrays.of(body), noise)(poses, torch.Generator().manual_seed(seed), augment=False)
+
+
+def test_a_seed_is_a_data_set(body):
+    a, b = draw(body, NoiseConfig()), draw(body, NoiseConfig())
+    assert torch.equal(a.keypoints, b.keypoints) and torch.equal(a.truth.betas, b.truth.betas)
+    assert not torch.equal(a.keypoints, draw(body, NoiseConfig(), seed=1).keypoints)
+
+
+def test_without_noise_the_truth_is_what_is_seen(body):
+    sample = draw(body)
+    seen = sample.confidence > 0
+    torch.testing.assert_close(sample.keypoints[seen], sample.truth.keypoints_2d[seen], atol=1e-4, rtol=1e-4)
+
+
+def test_truth_projects_onto_the_keypoints(body):
+    """All the way round with the runtime's own body: parameters to camera frame to box units."""
+    sample = draw(body)
+    keypoints = body.keypoints(sample.truth.rotmat.numpy(), sample.truth.betas.numpy(), sample.transl.numpy())
+    xy = keypoints[..., :2] / keypoints[..., 2:]
+    box = sample.bbox_info.numpy()
+    np.testing.assert_allclose((xy - box[:, None, :2]) / (box[:, None, 2:] / 2), sample.truth.keypoints_2d, atol=2e-3)
+
+
+def test_most_people_stand_head_up_in_an_image_whose_y_points_down(body):
+    sample = draw(body)
+    nose, heel = (skeleton.KEYPOINT_NAMES.index(n) for n in ("nose", "left_heel"))
+    upright = sample.truth.keypoints_2d[:, nose, 1] < sample.truth.keypoints_2d[:, heel, 1]
+    assert upright.float().mean() > 0.85
+
+
+def test_small_toes_are_never_detected_and_enough_is_left(body):
+    sample = draw(body, NoiseConfig(dropout=0.4, truncation=1.0), poses=UPRIGHT.repeat(8, 1, 1))
+    toes = [i for i, name in enumerate(skeleton.KEYPOINT_NAMES) if "small_toe" in name]
+    assert (sample.confidence[:, toes] == 0).all()
+    assert ((sample.confidence > 0).sum(1) >= 4).all()
+    assert torch.isfinite(sample.keypoints).all() and (sample.bbox_info[:, 2] > 0).all()
+
+
+def test_mirroring_twice_is_nothing():
+    poses = torch.randn(3, 24, 3)
+    flip = torch.tensor([1.0, -1, -1])
+    order = list(skeleton.MIRRORED_JOINTS)
+    torch.testing.assert_close((poses[:, order] * flip)[:, order] * flip, poses)
+
+
+def test_augmented_poses_stay_near(body):
+    poses = 0.2 * torch.randn(100, 24, 3)
+    assert augment_pose(poses.clone(), torch.Generator().manual_seed(0)).isfinite().all()

@@ -1,0 +1,39 @@
+"""The inner loop: one step of test-time optimisation, used as it stands by training, evaluation and export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from training.body import BodyArrays
+from training.losses import Target, objective
+from training.model import MetaHmr, Prediction
+
+
+def adapt_step(
+    model: MetaHmr, state: Tensor, prediction: Prediction, target: Target, weights: Tensor, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """One preconditioned gradient step on each person's own state.
+
+    `prediction` is `state` decoded, so `state` must require a gradient. Returns the new state (B, S) and the objective (B,)
+    *before* the step. `create_graph` keeps second derivatives.
+    """
+    loss = objective(prediction, target, weights)
+    (gradient,) = torch.autograd.grad(loss.sum(), state, create_graph=create_graph, retain_graph=True)
+    return state - model.descent(gradient), loss
+
+
+def adapt(
+    model: MetaHmr, state: Tensor, features: Tensor, bbox_info: Tensor, target: Target, weights: Tensor,
+    body: BodyArrays, steps: int, create_graph: bool = False,
+) -> Iterator[Prediction]:  # fmt: skip
+    """The prediction before any step and after each of `steps` steps: steps + 1 of them."""
+    if not state.requires_grad:
+        state = state.detach().requires_grad_()
+    for step in range(steps + 1):
+        prediction = model.decode(state, features, bbox_info, body)
+        yield prediction
+        if step < steps:
+            state, _ = adapt_step(model, state, prediction, target, weights, create_graph)

@@ -1,0 +1,100 @@
+"""Every setting of training: frozen dataclasses that are also the command line (tyro)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Scope = Literal["latent", "context"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    scope: Scope = "latent"
+    """What test-time optimisation moves: the prediction itself, or FiLM shifts of the head (method.md)."""
+    width: int = 512
+    """Channels of encoder and heads."""
+    blocks: int = 3
+    """Residual blocks of the encoder."""
+    curvature_rank: int = 48
+    """Rank of the learned part of the inner step that couples the state's dimensions."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the objective's terms, the same in the inner loop, the outer loop and at test time (Nie et al. 2024)."""
+
+    keypoints_2d: float = 5.0
+    keypoints_3d: float = 5.0
+    pose: float = 1.0
+    betas: float = 0.001
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """How training prepares for test-time optimisation."""
+
+    max_steps: int = 4
+    """Each batch takes 1 to this many inner steps; 0 is plain regression."""
+    start: int = 2000
+    """Outer steps of plain regression before the inner loop starts (cheaper, and a steadier beginning)."""
+    first_order: bool = False
+    """Drop second derivatives. The auxiliary head then learns nothing through the inner step."""
+    dual: bool = True
+    """Use the auxiliary head's prediction as pseudo ground truth of the inner objective."""
+    learn_loss_weights: bool = True
+    """Meta-learn the inner objective's term weights, starting from LossConfig, and each keypoint's reliability."""
+    regression_weight: float = 0.5
+    """Weight of the outer loss on the prediction before any step, so that zero steps is a good answer too."""
+    auxiliary_weight: float = 0.25
+    """Weight of the outer loss on the auxiliary prediction itself."""
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """A detector's errors, in fractions of the person's size; see `training.synthesis`."""
+
+    sigma: float = 0.022
+    """Standard deviation of the per-keypoint error, before each person's and each keypoint's own factor."""
+    spread: float = 0.6
+    """Standard deviation of the log of each person's factor: some people are seen badly."""
+    outliers: float = 0.04
+    """Probability that a keypoint is somewhere else altogether."""
+    swaps: float = 0.03
+    """Probability that left and right are exchanged: of one limb pair, or of the whole body."""
+    dropout: float = 0.06
+    """Probability that a keypoint is missing."""
+    truncation: float = 0.2
+    """Probability that the image's border cuts the person."""
+    without_3d: float = 0.25
+    """Probability that the detector gives no 3D of its own."""
+    turn_deg: float = 8.0
+    """Standard deviation of the detector's 3D orientation error about each axis, degrees."""
+    sigma_3d_m: float = 0.022
+    """Standard deviation of its 3D error per keypoint, before factors; it grows along the limbs and is larger in depth."""
+    flips_3d: float = 0.04
+    """Probability that an arm or leg bends towards the camera instead of away, or the reverse."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    data: Path = Path("../shared/data/mocap")
+    """Folder with `poses_cmu_train.npz` and `poses_cmu_val.npz`."""
+    body: str = "open"
+    """Body model: 'open', or the path of an SMPL file."""
+    out: Path = Path("runs/keypoints")
+    """Checkpoints and logs; a run found here is resumed."""
+    steps: int = 24000
+    batch: int = 256
+    learning_rate: float = 1e-3
+    """Peak of Adam's learning rate; one-cycle cosine schedule."""
+    seed: int = 0
+    threads: int = 1
+    """CPU threads; one is nearly as fast as two, for matrices this small."""
+    checkpoint_every: int = 500
+    log_every: int = 50
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)

@@ -1,0 +1,183 @@
+"""Turn a checkpoint into a bundle the runtime can use: `python -m training.export`.
+
+The gradient of the objective is traced as ordinary operations (make_fx), so the adaptation step becomes a static graph
+that needs no autograd: `state, ... -> new_state, loss`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import tyro
+from torch import Tensor, nn
+from torch._decomp import core_aten_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from hmr_ros.bundle import BODY_INPUTS, FORMAT, GRAPHS
+from hmr_ros.smpl_file import load_body
+from training.body import BodyArrays
+from training.config import LossConfig, MetaConfig, ModelConfig
+from training.graphs import Adapt, Encode, Readout, Regress
+from training.losses import TERMS
+from training.model import MetaHmr
+from training.train import commit
+
+OPSET = 18
+MODULES = {"encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
+TRACE_BATCH = 5
+"""Batch of the example inputs: equal to no other dimension, so that the tracer cannot confuse them."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    checkpoint: Path = Path("runs/keypoints/checkpoint.pt")
+    out: Path = Path("hmr_ros/assets/bundles/default")
+    name: str = "keypoints-latent"
+    body: str = "open"
+    metrics: Path | None = None
+    """JSON of `training.evaluate`, copied into the manifest."""
+
+
+def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
+    """The trained model and its run's configuration (the JSON beside the checkpoint)."""
+    run = json.loads((path.parent / "config.json").read_text())
+    config = run["config"]
+    model = MetaHmr(ModelConfig(**config["model"]), torch.ones(len(TERMS)))
+    model.load_state_dict(torch.load(path, weights_only=True)["model"])
+    return model.eval(), run
+
+
+def test_time_weights(model: MetaHmr, loss: LossConfig, meta: MetaConfig) -> dict[str, float]:
+    """Term weights of the objective at test time, as training left them."""
+    learned = model.log_loss_weights.exp().tolist() if meta.learn_loss_weights else [getattr(loss, t) for t in TERMS]
+    return {term: float(w) if meta.dual or term == "keypoints_2d" else 0.0 for term, w in zip(TERMS, learned)}
+
+
+def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int, seed: int = 0) -> dict[str, dict]:
+    """Plausible inputs of every graph, chained: what regress gives is what adapt takes."""
+    rng = torch.Generator().manual_seed(seed)
+    keypoints = torch.empty(batch, 23, 2).uniform_(-0.8, 0.8, generator=rng)
+    confidence = torch.rand(batch, 23, generator=rng)
+    bbox_info = torch.cat([0.2 * torch.randn(batch, 2, generator=rng), 0.3 + torch.rand(batch, 1, generator=rng)], -1)
+    bodies = dict(zip(BODY_INPUTS, body))
+    encode = {
+        "keypoints": keypoints, "confidence": confidence,
+        "keypoints_3d": 0.4 * torch.randn(batch, 23, 3, generator=rng),
+        "confidence_3d": torch.rand(batch, 23, generator=rng).round(), "bbox_info": bbox_info,
+    }  # fmt: skip
+    with torch.no_grad():
+        features = Encode(model)(**encode)
+        regress = {"features": features, "bbox_info": bbox_info, **bodies}
+        regressed = dict(zip(GRAPHS["regress"][1], Regress(model)(*regress.values())))
+    fit = {
+        "state": regressed["state"] + 0.05 * torch.randn(regressed["state"].shape, generator=rng),
+        "features": features, "bbox_info": bbox_info, "keypoints": keypoints,
+        "confidence": confidence * regressed["reliability"],
+        **{name: regressed[name] for name in GRAPHS["adapt"][0] if name.startswith("target_")},
+        "loss_weights": weights, **bodies,
+    }  # fmt: skip
+    return {"encode": encode, "regress": regress, "adapt": fit, "readout": fit}
+
+
+def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: Path) -> None:
+    """Trace `module` with its gradients made explicit, and write ONNX with a dynamic number of people."""
+    names, outputs = GRAPHS[name]
+    per_person = [n for n in names if n not in BODY_INPUTS and n != "loss_weights"]
+    values = tuple(inputs[n] for n in names)
+    constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def function(constants: list[Tensor], *inputs: Tensor):
+        return torch.func.functional_call(module, dict(zip(keys, constants)), inputs)
+
+    keys = list(constants)
+    trace = make_fx(function, decomposition_table=core_aten_decompositions(), tracing_mode="symbolic")
+    traced = trace(list(constants.values()), *values)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    people = torch.export.Dim("people", min=1, max=1024)
+    shapes = (tuple({0: people} if n in per_person else None for n in names),)
+    program = torch.export.export(Bound(traced, constants.values()), values, dynamic_shapes=shapes, strict=False).run_decompositions()
+    exported = torch.onnx.export(
+        program, dynamo=True, opset_version=OPSET, input_names=list(names), output_names=list(outputs), optimize=True,
+        verbose=False,
+    )  # fmt: skip
+    proto = exported.model_proto
+    for node in proto.graph.node:  # the tracer's notes hold source paths, and are larger than the graph
+        node.doc_string = ""
+        del node.metadata_props[:]
+    del proto.graph.value_info[:]
+    onnx.checker.check_model(proto)
+    onnx.save(proto, path)
+
+
+class Bound(nn.Module):
+    """A traced function with its constants, as a module whose inputs are all that is left."""
+
+    def __init__(self, traced: torch.fx.GraphModule, constants: Collection[Tensor]):
+        super().__init__()
+        self.traced = traced
+        self.count = len(constants)
+        for i, value in enumerate(constants):
+            self.register_buffer(f"constant{i}", value.detach().clone())
+
+    def forward(self, *inputs: Tensor):
+        return self.traced([getattr(self, f"constant{i}") for i in range(self.count)], *inputs)
+
+
+def golden_arrays(model: MetaHmr, body: BodyArrays, weights: Tensor) -> dict[str, np.ndarray]:
+    """Inputs and outputs of every graph for three people, computed by torch."""
+    arrays = {f"body/{name}": value.numpy() for name, value in zip(BODY_INPUTS, body)}
+    for name, inputs in example_inputs(model, body, weights, batch=3, seed=1).items():
+        outputs = MODULES[name](model)(*(inputs[n] for n in GRAPHS[name][0]))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        arrays |= {f"{name}/{n}": v.numpy() for n, v in inputs.items() if n not in BODY_INPUTS}
+        arrays |= {f"{name}/{n}": v.detach().numpy() for n, v in zip(GRAPHS[name][1], outputs)}
+    return arrays
+
+
+def export(config: ExportConfig) -> Path:
+    """Write the bundle to `config.out`, replacing what was there only once everything has been made."""
+    model, run = load_checkpoint(config.checkpoint)
+    model.requires_grad_(False)
+    body_model = load_body(config.body)
+    body = BodyArrays.of(body_model)
+    settings = run["config"]
+    weights = test_time_weights(model, LossConfig(**settings["loss"]), MetaConfig(**settings["meta"]))
+    weight_tensor = torch.tensor(list(weights.values()))
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=config.out.parent) as made:
+        folder = Path(made)
+        for name, inputs in example_inputs(model, body, weight_tensor, TRACE_BATCH).items():
+            export_graph(name, MODULES[name](model), inputs, folder / f"{name}.onnx")
+        np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weight_tensor))
+        files = sorted(p for p in folder.iterdir())
+        manifest = {
+            "format": FORMAT,
+            "name": config.name,
+            "shape_space": body_model.shape_space,
+            "encoder": "keypoints",
+            "scope": settings["model"]["scope"],
+            "loss_weights": weights,
+            "opset": OPSET,
+            "licence": "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)",
+            "trained": {"history": run["history"], "exported_at": commit()},
+            "metrics": json.loads(config.metrics.read_text()) if config.metrics else {},
+            "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
+        }
+        config.out.mkdir(exist_ok=True)
+        for file in files:
+            file.replace(config.out / file.name)
+        (config.out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return config.out
+
+
+if __name__ == "__main__":
+    print(f"bundle written to {export(tyro.cli(ExportConfig))}")

@@ -1,0 +1,176 @@
+"""The meta-regressor: an encoder, a main head, an auxiliary head, and the per-person state that adaptation moves.
+
+    features            = model.encode(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info)
+    state, auxiliary    = model.regress(features, bbox_info)
+    prediction          = model.decode(state, features, bbox_info, body)
+
+A *prediction vector* is 157 numbers: 24 rotations as 6D, 10 betas, 3 of the camera. All image quantities are normalised image
+coordinates (x/z, y/z), so intrinsics never enter. `bbox_info` (B, 3) is the box around the person: centre x, centre y, size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hmr_ros import skeleton
+from training.body import BodyArrays, ForwardKinematics
+from training.config import ModelConfig
+from training.rotation import rot6d_to_rotmat
+
+POSE, BETAS, CAMERA = 6 * skeleton.NUM_JOINTS, skeleton.NUM_BETAS, 3
+PREDICTION = POSE + BETAS + CAMERA
+NEAR_M = 0.1
+"""Points are never projected from nearer than this."""
+
+
+class Prediction(NamedTuple):
+    """A body in the camera's optical frame."""
+
+    rotmat: Tensor
+    """(B, 24, 3, 3)."""
+    betas: Tensor
+    """(B, 10)."""
+    transl: Tensor
+    """(B, 3) metres, as `smplx` has it."""
+    joints: Tensor
+    """(B, 24, 3) metres, relative to the pelvis."""
+    keypoints: Tensor
+    """(B, 23, 3) metres, relative to the pelvis."""
+    keypoints_2d: Tensor
+    """(B, 23, 2) box units: the box spans -1 to 1."""
+
+
+class Auxiliary(NamedTuple):
+    """The auxiliary head's pseudo ground truth, and how far to trust each detected keypoint."""
+
+    prediction: Prediction
+    reliability: Tensor
+    """(B, 23), 0 to 2: multiplies the detector's confidence in the 2D term."""
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class KeypointEncoder(nn.Module):
+    """23 keypoints with confidences, the detector's own 3D of them where it has one, and the box, to features."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        inputs = 7 * skeleton.NUM_KEYPOINTS + 3
+        self.embed = nn.Linear(inputs, config.width)
+        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(
+        self, keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor, bbox_info: Tensor
+    ) -> Tensor:
+        """keypoints: (B, 23, 2) box units; keypoints_3d: (B, 23, 3) metres from the hips' centre; confidences: (B, 23), where
+        0 hides a keypoint; bbox_info: (B, 3)."""
+        seen = torch.clamp(confidence * 1e4, 0, 1).unsqueeze(-1)
+        seen_3d = torch.clamp(confidence_3d * 1e4, 0, 1).unsqueeze(-1)
+        flat = [(keypoints * seen).flatten(1), confidence, (keypoints_3d * seen_3d).flatten(1), confidence_3d, bbox_info]
+        x = torch.cat(flat, dim=-1)
+        return self.norm(self.blocks(self.embed(x)))
+
+
+class Head(nn.Module):
+    """Features and bbox_info to a prediction vector, around the mean body (CLIFF's inputs, Li et al., ECCV 2022).
+
+    `context` (B, 2 * width) scales and shifts the hidden layer (FiLM, Perez et al. 2018); zero leaves it alone.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.hidden = nn.Linear(config.width + 3, config.width)
+        self.out = nn.Linear(config.width, PREDICTION)
+        nn.init.normal_(self.out.weight, std=1e-3)
+        nn.init.zeros_(self.out.bias)
+        mean = torch.zeros(PREDICTION)
+        mean[:POSE] = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(skeleton.NUM_JOINTS)
+        mean[:6] = torch.tensor([1.0, 0, 0, 0, -1, 0])  # upright in a camera whose y points down
+        self.register_buffer("mean", mean)
+
+    def forward(self, features: Tensor, bbox_info: Tensor, context: Tensor | None = None) -> Tensor:
+        hidden = self.hidden(torch.cat([features, bbox_info], dim=-1))
+        if context is not None:
+            scale, shift = context.chunk(2, dim=-1)
+            hidden = hidden * (1 + scale) + shift
+        return self.mean + self.out(nn.functional.silu(hidden))
+
+
+class MetaHmr(nn.Module):
+    def __init__(self, config: ModelConfig, loss_weights: Tensor):
+        """loss_weights: the inner objective's initial term weights, in the order of `losses.TERMS`."""
+        super().__init__()
+        self.config = config
+        self.encoder = KeypointEncoder(config)
+        self.head = Head(config)
+        self.auxiliary_head = Head(config)
+        self.reliability_head = nn.Linear(config.width, skeleton.NUM_KEYPOINTS)
+        nn.init.zeros_(self.reliability_head.weight)
+        nn.init.zeros_(self.reliability_head.bias)
+        self.kinematics = ForwardKinematics()
+        self.state_size = PREDICTION if config.scope == "latent" else 2 * config.width
+        self.log_inner_lr = nn.Parameter(initial_log_lr(config.scope, self.state_size))
+        self.curvature = nn.Parameter(0.02 * torch.randn(self.state_size, config.curvature_rank))
+        self.log_loss_weights = nn.Parameter(loss_weights.log())
+
+    def encode(
+        self, keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor, bbox_info: Tensor
+    ) -> Tensor:
+        return self.encoder(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info)
+
+    def regress(self, features: Tensor, bbox_info: Tensor, body: BodyArrays) -> tuple[Tensor, Auxiliary]:
+        """The state that adaptation starts from, (B, state_size), and the pseudo ground truth it is held against."""
+        if self.config.scope == "latent":
+            state = self.head(features, bbox_info)
+        else:
+            state = features.new_zeros(1, self.state_size).expand(features.shape[0], -1)
+        guess = self.unpack(self.auxiliary_head(features, bbox_info), bbox_info, body)
+        return state, Auxiliary(guess, 2 * torch.sigmoid(self.reliability_head(features)))
+
+    def decode(self, state: Tensor, features: Tensor, bbox_info: Tensor, body: BodyArrays) -> Prediction:
+        """What a state means."""
+        vector = state if self.config.scope == "latent" else self.head(features, bbox_info, state)
+        return self.unpack(vector, bbox_info, body)
+
+    def descent(self, gradient: Tensor) -> Tensor:
+        """The step to subtract from the state, (B, S), for the objective's gradient.
+
+        Learned step sizes per dimension (Meta-SGD, Li et al. 2017) plus a learned low-rank part, so that joints that move together
+        in people move together here (after Meta-Curvature, Park and Oliva 2019). Positive definite: always downhill.
+        """
+        return self.log_inner_lr.exp() * gradient + (gradient @ self.curvature) @ self.curvature.T
+
+    def unpack(self, vector: Tensor, bbox_info: Tensor, body: BodyArrays) -> Prediction:
+        """A prediction vector (B, 157) as a body seen by the camera.
+
+        The camera (s, x, y) says that the pelvis appears at (x, y) in box units, at the distance 2 / (s * box size): CLIFF's
+        full-image translation, written so that moving in depth does not move the person in the image.
+        """
+        pose, betas, camera = vector.split([POSE, BETAS, CAMERA], dim=-1)
+        rotmat = rot6d_to_rotmat(pose.unflatten(-1, (skeleton.NUM_JOINTS, 6)))
+        posed = self.kinematics(rotmat, betas, body)
+        raw_scale, pelvis_xy = camera.split([1, 2], dim=-1)
+        center, size = bbox_info.split([2, 1], dim=-1)
+        z = 2 / (nn.functional.softplus(raw_scale + 0.5413) * size)  # softplus(0.5413) = 1
+        pelvis = torch.cat([(center + pelvis_xy * (size / 2)) * z, z], dim=-1)
+        xy, depth = (posed.keypoints + pelvis.unsqueeze(1)).split([2, 1], dim=-1)
+        projected = (xy / depth.clamp_min(NEAR_M) - center.unsqueeze(1)) / (size / 2).unsqueeze(1)
+        return Prediction(rotmat, betas, pelvis - posed.pelvis, posed.joints, posed.keypoints, projected)
+
+
+def initial_log_lr(scope: str, size: int) -> Tensor:
+    """Log of the first per-dimension step sizes, as large as is stable; meta-learning takes it from there."""
+    if scope == "context":
+        return torch.full((size,), 0.05).log()
+    return torch.cat([torch.full((POSE,), 0.15), torch.full((BETAS,), 0.15), torch.full((CAMERA,), 0.03)]).log()

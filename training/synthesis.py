@@ -1,0 +1,218 @@
+"""Synthetic training samples: motion-capture poses on random bodies before random cameras, seen by a careless detector."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmr_ros import skeleton
+from hmr_ros.crop import keypoint_box
+from training.body import BodyArrays, ForwardKinematics
+from training.config import NoiseConfig
+from training.losses import Target
+from training.rotation import rotvec_to_rotmat
+
+KEYPOINT_SIGMA = {
+    "nose": 0.7, "eye": 0.7, "ear": 0.9, "shoulder": 1.0, "elbow": 1.1, "wrist": 1.2, "hip": 1.3, "knee": 1.1,
+    "ankle": 1.1, "toe": 1.4, "heel": 1.3,
+}  # fmt: skip
+"""How much worse each kind of keypoint is than NoiseConfig.sigma."""
+ARMS, LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel")
+
+
+class Sample(NamedTuple):
+    """A batch as the network sees it, with its truth."""
+
+    keypoints: Tensor
+    """(B, 23, 2) box units, as detected; zero where not."""
+    confidence: Tensor
+    """(B, 23)."""
+    keypoints_3d: Tensor
+    """(B, 23, 3) metres, from the hips' centre: the detector's own rough 3D."""
+    confidence_3d: Tensor
+    """(B, 23): 1 where there is such 3D."""
+    bbox_info: Tensor
+    """(B, 3) normalised image coordinates: centre x, y, size."""
+    truth: Target
+    transl: Tensor
+    """(B, 3) metres, true."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What `MetaHmr.encode` takes."""
+        return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d, self.bbox_info
+
+
+class Poses:
+    """SMPL local rotations of many frames, (N, 24, 3) axis-angle."""
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise FileNotFoundError(f"no motion capture at {path.resolve()}: give --data the folder with {path.name}")
+        self.rotvec = torch.from_numpy(np.load(path)["poses"].astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self.rotvec)
+
+
+class Synthesis:
+    """Draws samples. Everything random comes from the generator handed in, so a seed is a data set."""
+
+    def __init__(self, body: BodyArrays, noise: NoiseConfig):
+        self.body, self.noise = body, noise
+        self.kinematics = ForwardKinematics()
+        kinds = [name.split("_")[-1] for name in skeleton.KEYPOINT_NAMES]
+        self.sigma = torch.tensor([KEYPOINT_SIGMA[kind] for kind in kinds])
+        self.arms = torch.tensor([kind in ARMS for kind in kinds])
+        self.legs = torch.tensor([kind in LEGS for kind in kinds])
+        names = skeleton.KEYPOINT_NAMES
+        self.hips = [names.index("left_hip"), names.index("right_hip")]
+        self.limbs = [
+            [names.index(f"{side}_{part}") for part in parts]
+            for side in ("left", "right")
+            for parts in (ARMS, ("hip", "knee", "ankle", "heel", "big_toe", "small_toe"))
+        ]
+        down = torch.eye(23)
+        for limb in self.limbs:  # an error at the elbow moves the wrist as well
+            for i, point in enumerate(limb):
+                down[point, limb[1 : min(i, 3)]] = 0.8
+        self.down_the_limbs = down
+        self.detected = torch.tensor(["small_toe" not in name for name in skeleton.KEYPOINT_NAMES])
+
+    @torch.no_grad()
+    def __call__(self, rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> Sample:
+        """rotvec: (B, 24, 3) axis-angle in a y-up world facing +z. `augment` varies the poses themselves too."""
+        rotvec = augment_pose(rotvec, rng) if augment else rotvec
+        rotmat = rotvec_to_rotmat(rotvec)
+        rotmat[:, 0] = random_view(len(rotvec), rng) @ rotmat[:, 0]
+        betas = torch.randn(len(rotvec), skeleton.NUM_BETAS, generator=rng)
+        posed = self.kinematics(rotmat, betas, self.body)
+        pelvis = random_position(len(rotvec), rng)
+        xyz = posed.keypoints + pelvis[:, None]
+        clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
+        noisy, confidence = self.detect(clean, rng)
+        keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, (noisy - clean) * pelvis[:, None, 2:], rng)
+        center, size = (torch.from_numpy(a) for a in keypoint_box(noisy.numpy(), confidence.numpy()))
+        half = size[:, None, None] / 2
+        truth = Target(
+            (clean - center[:, None]) / half, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints
+        )
+        seen = (confidence > 0).unsqueeze(-1)
+        keypoints = torch.where(seen, (noisy - center[:, None]) / half, 0)
+        bbox_info = torch.cat([center, size[:, None]], -1)
+        return Sample(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info, truth, pelvis - posed.pelvis)
+
+    def detect(self, clean: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What a detector makes of true 2D keypoints (B, 23, 2): positions and confidences (B, 23)."""
+        batch, noise = len(clean), self.noise
+        size = (clean.amax(1) - clean.amin(1)).amax(-1)[:, None, None]
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=rng)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=rng)
+
+        factor = torch.exp(noise.spread * normal(batch, 1)) * torch.exp(0.4 * normal(batch, 23)) * self.sigma
+        noisy = clean + noise.sigma * size * factor[..., None] * normal(batch, 23, 2)
+        noisy = noisy + 0.3 * noise.sigma * size * normal(batch, 1, 2)  # the whole body, a little off
+
+        swapped = noisy[:, list(skeleton.MIRRORED_KEYPOINTS)]
+        draw = uniform(batch, 1)
+        which = (draw < noise.swaps / 3) | (self.arms & (draw > 1 - noise.swaps / 3))
+        which = which | (self.legs & (draw > 0.5) & (draw < 0.5 + noise.swaps / 3))
+        noisy = torch.where(which[..., None], swapped, noisy)
+
+        lost = uniform(batch, 23) < noise.outliers * self.sigma
+        noisy = torch.where(lost[..., None], noisy + 0.25 * size * normal(batch, 23, 2), noisy)
+
+        confidence = 1 - 0.25 * uniform(batch, 23) ** 2
+        confidence = confidence - 0.4 * uniform(batch, 23) * (lost & (uniform(batch, 23) < 0.5))
+        missing = (uniform(batch, 23) < noise.dropout * 2 * uniform(batch, 1)) | ~self.detected
+        missing = missing | self.truncated(clean, uniform)
+        # Never fewer than six: a pipeline does not ask about less.
+        keep = missing.sum(1, keepdim=True) <= 23 - 6
+        return noisy, torch.where((missing & keep) | ~self.detected, 0.0, confidence)
+
+    def detect_3d(self, true: Tensor, shift: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What a detector makes of true 3D keypoints (B, 23, 3): positions from the hips' centre, and confidences (B, 23).
+
+        It sees a person of average size, turned a little, flattened in depth, with errors that grow along the limbs, and
+        with the same mistakes in x and y as its 2D: `shift` (B, 23, 2), metres.
+        """
+        batch, noise = len(true), self.noise
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=rng)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=rng)
+
+        points = true - true[:, self.hips].mean(1, keepdim=True)
+        turn = rotvec_to_rotmat(math.radians(noise.turn_deg) * normal(batch, 3))
+        points = points @ turn.transpose(1, 2)
+        for limb in self.limbs:  # seen from the limb's root, depth the other way round
+            root = points[:, limb[:1]]
+            flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
+            points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
+        depth = torch.stack([torch.ones(batch), torch.ones(batch), 1.05 - 0.45 * uniform(batch)], -1)
+        points = points * (depth * torch.exp(0.08 * normal(batch, 1)))[:, None]
+        error = normal(batch, 23, 3) * torch.tensor([1.0, 1.0, 1.8]) * torch.exp(noise.spread * normal(batch, 1, 1))
+        points = points + noise.sigma_3d_m * (self.down_the_limbs @ error)
+        points = torch.cat([points[..., :2] + 0.5 * shift, points[..., 2:]], -1)
+        points = points - points[:, self.hips].mean(1, keepdim=True)
+        known = self.detected & (uniform(batch, 1) >= noise.without_3d)
+        return torch.where(known[..., None], points, 0), known.float()
+
+    def truncated(self, clean: Tensor, uniform) -> Tensor:
+        """(B, 23) bool: keypoints beyond an image border that cuts some people, from below more often than not."""
+        low, high = clean.amin(1, keepdim=True), clean.amax(1, keepdim=True)
+        where = (clean - low) / (high - low).clamp_min(1e-6)  # 0 to 1 over the person
+        cut = uniform(len(clean), 1)
+        side = uniform(len(clean), 1)
+        beyond = torch.where(side < 0.7, where[..., 1] > 0.4 + 0.55 * cut, where[..., 0] > 0.5 + 0.45 * cut)
+        beyond = torch.where(side > 0.9, where[..., 0] < 0.5 - 0.45 * cut, beyond)
+        return beyond & (uniform(len(clean), 1) < self.noise.truncation)
+
+
+def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
+    """Mirrored half of the time, joints perturbed, collars driven by the arms (the data's are always zero)."""
+    batch = len(rotvec)
+    mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * torch.tensor([1.0, -1, -1])
+    rotvec = torch.where(torch.rand(batch, 1, 1, generator=rng) < 0.5, mirrored, rotvec)
+    amount = 0.12 * torch.rand(batch, 1, 1, generator=rng) ** 2
+    rotvec = rotvec + amount * torch.randn(rotvec.shape, generator=rng)
+    for collar, shoulder in (("left_collar", "left_shoulder"), ("right_collar", "right_shoulder")):
+        c, s = skeleton.JOINT_NAMES.index(collar), skeleton.JOINT_NAMES.index(shoulder)
+        rotvec[:, c, 2] += (0.1 + 0.25 * torch.rand(batch, generator=rng)) * rotvec[:, s, 2] * 0.5
+    return rotvec
+
+
+def random_view(batch: int, rng: torch.Generator) -> Tensor:
+    """(B, 3, 3): from the y-up world of the data to the optical frame (y down) of a camera looking from anywhere."""
+
+    def about(axis: int, angle: Tensor) -> Tensor:
+        return rotvec_to_rotmat(torch.nn.functional.one_hot(torch.tensor(axis), 3) * angle[:, None])
+
+    yaw = 2 * math.pi * torch.rand(batch, generator=rng)
+    pitch = torch.deg2rad(5 + 15 * torch.randn(batch, generator=rng))
+    roll = torch.deg2rad(4 * torch.randn(batch, generator=rng))
+    # One in twenty lies, hangs or stands on the hands.
+    tumbled = torch.rand(batch, generator=rng) < 0.05
+    pitch = torch.where(tumbled, math.pi * torch.randn(batch, generator=rng), pitch)
+    roll = torch.where(tumbled, math.pi / 2 * torch.randn(batch, generator=rng), roll)
+    flip = about(0, torch.full((batch,), math.pi))
+    return about(2, roll) @ about(0, pitch) @ flip @ about(1, yaw)
+
+
+def random_position(batch: int, rng: torch.Generator) -> Tensor:
+    """(B, 3) metres: pelvis in the optical frame, 1.3 to 12 m away, up to about 35 degrees off the axis."""
+    z = torch.exp(torch.empty(batch).uniform_(math.log(1.3), math.log(12.0), generator=rng))
+    x = 0.35 * torch.randn(batch, generator=rng).clamp(-2, 2)
+    y = 0.2 * torch.randn(batch, generator=rng).clamp(-2, 2)
+    return torch.stack([x * z, y * z, z], dim=-1)
