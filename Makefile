@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt
+PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check
 REQUIREMENTS := setup.py requirements/constraints.txt
 
 # Options of the demo: make demo SOURCE=my.mp4 OUT=out RATE=0.5 ARGS='--set tto.max_steps=3'
@@ -20,11 +20,14 @@ ifdef ROS_DISTRO
 # The interpreter that ROS was built for, and what it finds there.
 CANDIDATES := /usr/bin/python3 python3
 VENV_OPTIONS := --system-site-packages
-RUNTIME := .
+RUNTIME := -e .
+# The distributions' own compiled modules are built against numpy 1.
+PINS := 'numpy<2'
 else
 CANDIDATES := python3 python3.12 python3.11 python3.13 python3.10
 VENV_OPTIONS :=
-RUNTIME := .[ros]
+RUNTIME := -e .[ros]
+PINS := -c requirements/constraints.txt
 # The wheels' start-up hook leaves these to child processes; inherited, they would point this venv at another's libraries.
 unexport LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 endif
@@ -61,13 +64,13 @@ $(VENV)/.created:
 
 $(VENV)/.runtime: $(VENV)/.created $(REQUIREMENTS)
 	@echo "Installing the runtime"
-	@$(PIP) -e '$(RUNTIME)'
+	@$(PIP) $(PINS) $(RUNTIME)
 	@touch $@
 
 # `reference` is smplx, which our body is tested against; its licence is non-commercial, and nothing but tests uses it.
 $(VENV)/.test: $(VENV)/.runtime
 	@echo "Installing what tests and training need"
-	@$(PIP) -e '.[training,test,reference]'
+	@$(PIP) $(PINS) -e .[training,test,reference]
 	@touch $@
 
 $(VENV)/.keypoints: $(VENV)/.runtime hmr_ros/tools/fetch_keypoint_models.py

@@ -50,7 +50,7 @@ setup(
             "ros-diagnostic-msgs==5.5.1",
             "ros-lifecycle-msgs==2.3.0",
         ],
-        "training": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.3"],
+        "training": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.3", "tensorboard>=2.14", "tyro>=0.8"],
         "test": ["pytest>=7", "hypothesis>=6", "ruff"],
         # Non-commercial, like the SMPL files it reads: the reference that some tests compare with where it is installed.
         "reference": ["smplx>=0.1.28"],

@@ -72,11 +72,17 @@ class Bundle:
     def golden(self, graph: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Inputs (the body's arrays among them) and the outputs torch computed for them."""
         inputs, outputs = GRAPHS[graph]
-        with np.load(self.path / "golden.npz") as arrays:
-            return (
-                {name: arrays[f"body/{name}" if name in BODY_INPUTS else f"{graph}/{name}"] for name in inputs},
-                {name: arrays[f"{graph}/{name}"] for name in outputs},
-            )
+        try:
+            with np.load(self.path / "golden.npz") as arrays:
+                return (
+                    {name: arrays[f"body/{name}" if name in BODY_INPUTS else f"{graph}/{name}"] for name in inputs},
+                    {name: arrays[f"{graph}/{name}"] for name in outputs},
+                )
+        except KeyError as error:
+            raise BundleError(
+                f"the golden pair of {self.path} lacks {error}: the bundle was exported by another version of hmr_ros; "
+                "export it again"
+            ) from None
 
 
 def shipped_bundles() -> Path:
@@ -91,7 +97,7 @@ def load_bundle(name_or_path: str) -> Bundle:
     shipped = shipped_bundles() / name_or_path
     path = shipped if shipped.is_dir() else Path(name_or_path).expanduser()
     if not path.is_dir():
-        names = ", ".join(sorted(p.name for p in shipped_bundles().iterdir() if p.is_dir())) or "none"
+        names = ", ".join(sorted(p.parent.name for p in shipped_bundles().glob("*/manifest.json"))) or "none"
         raise BundleError(
             f"no weights bundle {name_or_path!r}: it is neither a shipped bundle (there are: {names}) nor a folder "
             f"({path.absolute()}); export one with `python -m training.export`"
@@ -101,7 +107,9 @@ def load_bundle(name_or_path: str) -> Bundle:
         _check_file(path, name, digest)
     needed = {f"{graph}.onnx" for graph in GRAPHS} | {"golden.npz"}
     if missing := needed - set(manifest["sha256"]):
-        raise BundleError(f"{path / 'manifest.json'} does not list {', '.join(sorted(missing))}: export the bundle again")
+        raise BundleError(
+            f"{path / 'manifest.json'} does not list {', '.join(sorted(missing))}: export the bundle again"
+        )
     return Bundle(path, manifest)
 
 
@@ -130,7 +138,9 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
     try:
         found = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise BundleError(f"{file} is listed in the manifest but cannot be read ({error}): copy the bundle again") from None
+        raise BundleError(
+            f"{file} is listed in the manifest but cannot be read ({error}): copy the bundle again"
+        ) from None
     if found != digest:
         raise BundleError(
             f"{file} is not the file the manifest describes (sha256 {found[:12]}…, expected {str(digest)[:12]}…): it was "

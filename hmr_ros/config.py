@@ -18,12 +18,16 @@ class ConfigError(ValueError):
 
 def setting(default: Any, doc: str, *, low=None, high=None, choices=None, dynamic: bool = False) -> Any:
     """A dataclass field with its description and bounds."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic})
+    return field(
+        default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic}
+    )
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    bundle: str = setting("default", "Weights bundle: 'default' for the one that ships, or the path of a bundle's folder.")
+    bundle: str = setting(
+        "default", "Weights bundle: 'default' for the one that ships, or the path of a bundle's folder."
+    )
     body: str = setting("open", "Body model: 'open' for ours, or the path of your SMPL file (.npz or .pkl).")
     backend: str = setting("auto", "What runs the graphs.", choices=("auto", "onnxruntime"))
     threads: int = setting(1, "CPU threads of each graph; one is fastest for graphs this small.", low=1, high=64)
@@ -32,15 +36,15 @@ class ModelConfig:
 @dataclass(frozen=True)
 class KeypointsConfig:
     source: str = setting("blazepose", "Where 2D keypoints come from.", choices=("blazepose",))
-    model_dir: str = setting("", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose).")
+    model_dir: str = setting(
+        "", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose)."
+    )
     max_people: int = setting(5, "People followed at once; the best-scored are kept.", low=1, high=32, dynamic=True)
     min_score: float = setting(0.5, "Detections below this score are dropped.", low=0.0, high=1.0, dynamic=True)
     min_confidence: float = setting(
         0.5, "Keypoints below this confidence are not used.", low=0.0, high=1.0, dynamic=True
     )
-    min_keypoints: int = setting(
-        6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True
-    )
+    min_keypoints: int = setting(6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True)
     redetect_every: int = setting(
         15, "Frames between searches for new people over image tiles; between them regions are carried over.",
         low=1, high=1000, dynamic=True,
@@ -66,7 +70,9 @@ class TrackerConfig:
         0.35, "Mean keypoint distance, as a fraction of the box size, beyond which two people are not the same.",
         low=0.01, high=5.0, dynamic=True,
     )  # fmt: skip
-    min_hits: int = setting(1, "Frames in which a person must be seen before being reported.", low=1, high=100, dynamic=True)
+    min_hits: int = setting(
+        1, "Frames in which a person must be seen before being reported.", low=1, high=100, dynamic=True
+    )
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,21 @@ class SmoothingConfig:
         1.5, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
-        1.0, "Rotations: how fast the cut-off rises with speed (rad/s); higher lags less.", low=0.0, high=100.0, dynamic=True
+        1.0,
+        "Rotations: how fast the cut-off rises with speed (rad/s); higher lags less.",
+        low=0.0,
+        high=100.0,
+        dynamic=True,
     )
     direction_min_cutoff_hz: float = setting(
         2.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     direction_beta: float = setting(
-        20.0, "Position across the view: rise of the cut-off with speed (distances/s).", low=0.0, high=1000.0, dynamic=True
+        20.0,
+        "Position across the view: rise of the cut-off with speed (distances/s).",
+        low=0.0,
+        high=1000.0,
+        dynamic=True,
     )
     depth_min_cutoff_hz: float = setting(
         0.5, "Distance from the camera, the noisiest: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
@@ -91,7 +105,11 @@ class SmoothingConfig:
         6.0, "Distance: rise of the cut-off with relative speed (1/s).", low=0.0, high=1000.0, dynamic=True
     )
     velocity_cutoff_hz: float = setting(
-        1.0, "Cut-off of the velocities, both inside the filter and published, in Hz.", low=0.01, high=100.0, dynamic=True
+        1.0,
+        "Cut-off of the velocities, both inside the filter and published, in Hz.",
+        low=0.01,
+        high=100.0,
+        dynamic=True,
     )
 
 
@@ -131,13 +149,14 @@ def describe(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field
     return rows
 
 
-def replace(config: Any, changes: dict[str, Any]) -> Any:
+def replace(config: Any, changes: dict[str, Any], prefix: str = "") -> Any:
     """A copy with some dotted names set. Raises ConfigError for an unknown name or a value out of bounds."""
     updates: dict[str, Any] = {}
     for name, value in changes.items():
         head, _, rest = name.partition(".")
         if head not in {f.name for f in fields(config)}:
-            known = ", ".join(n for n, _, _ in describe(config))
-            raise ConfigError(f"unknown setting {name!r}; there are: {known}")
-        updates[head] = replace(updates.get(head, getattr(config, head)), {rest: value}) if rest else value
+            known = ", ".join(n for n, _, _ in describe(config, prefix))
+            raise ConfigError(f"unknown setting {prefix + name!r}; there are: {known}")
+        nested = updates.get(head, getattr(config, head))
+        updates[head] = replace(nested, {rest: value}, f"{prefix}{head}.") if rest else value
     return dataclasses.replace(config, **updates)

@@ -6,7 +6,6 @@ mean the same.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def write_tracks(folder: Path, frames: Sequence[FrameRecord], fps: float, shape_
     mocap_framerate: of the source; gender; and frame (T,), stamp_ns (T,), joints (T, 24, 3), betas_per_frame (T, 10), score (T,).
     """
     paths = []
-    for track_id in Counter(p.id for f in frames for p in f.people):
+    for track_id in sorted({p.id for f in frames for p in f.people}):
         rows = [(f, p) for f in frames for p in f.people if p.id == track_id]
         poses = rotmat_to_rotvec(np.stack([p.rotmat for _, p in rows])).reshape(len(rows), 72)
         betas = np.stack([p.betas for _, p in rows])

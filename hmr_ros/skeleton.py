@@ -6,7 +6,7 @@ Two sets of points describe a person:
 
 * the 24 **joints** of SMPL's kinematic tree: what the body model rotates;
 * the 23 **keypoints** of COCO-WholeBody's body and feet: what a 2D detector sees. Limb keypoints are joints
-  of the body, hips are a fixed blend of joints, face and feet are single vertices of the mesh.
+  of the body (hips too: measured, detectors put them there), face and feet are single vertices of the mesh.
 """
 
 from __future__ import annotations
@@ -58,11 +58,6 @@ KEYPOINT_VERTICES = {
 """Mesh vertex of each face and foot keypoint. The indices are those `smplx` uses by default for SMPL's topology; our
 open body is numbered so that the same indices name the same places."""
 
-HIP_WIDENING = 0.35
-"""COCO's hip keypoints lie outside the hip joints: on the line through both, this fraction of their distance further out
-on each side."""
-
-
 def mirror(names: tuple[str, ...]) -> tuple[int, ...]:
     """Permutation that swaps left and right: `x[mirror(NAMES)]` is x seen in a mirror.
 
@@ -84,20 +79,16 @@ def landmark_vertices() -> np.ndarray:
 
 
 def keypoints_from_joints() -> np.ndarray:
-    """(23, 24) float32: the part of each keypoint that is a blend of joints."""
-    blend = np.zeros((NUM_KEYPOINTS, NUM_JOINTS), np.float32)
+    """(23, 24) float32: selects the keypoints that are joints."""
+    select = np.zeros((NUM_KEYPOINTS, NUM_JOINTS), np.float32)
     for row, name in enumerate(KEYPOINT_NAMES):
-        if name in ("left_hip", "right_hip"):
-            side, other = (name, "right_hip" if name == "left_hip" else "left_hip")
-            blend[row, JOINT_NAMES.index(side)] = 1 + HIP_WIDENING
-            blend[row, JOINT_NAMES.index(other)] = -HIP_WIDENING
-        elif name in JOINT_NAMES:
-            blend[row, JOINT_NAMES.index(name)] = 1
-    return blend
+        if name in JOINT_NAMES:
+            select[row, JOINT_NAMES.index(name)] = 1
+    return select
 
 
 def keypoints_from_landmarks() -> np.ndarray:
-    """(23, 11) float32: the part of each keypoint that is a landmark vertex (columns as `landmark_vertices`)."""
+    """(23, 11) float32: selects the keypoints that are landmark vertices (columns as `landmark_vertices`)."""
     on_mesh = [row for row, name in enumerate(KEYPOINT_NAMES) if name in KEYPOINT_VERTICES]
     select = np.zeros((NUM_KEYPOINTS, len(on_mesh)), np.float32)
     select[on_mesh, np.arange(len(on_mesh))] = 1

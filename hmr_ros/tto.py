@@ -36,7 +36,11 @@ class Optimiser:
     """
 
     def __init__(
-        self, adapt: Graph, readout: Graph, without_steps: str = "regressor", clock: Callable[[], float] = time.monotonic
+        self,
+        adapt: Graph,
+        readout: Graph,
+        without_steps: str = "regressor",
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._adapt, self._readout, self._clock = adapt, readout, clock
         self._without_steps = without_steps

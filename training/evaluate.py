@@ -34,8 +34,10 @@ from training.synthesis import Poses, Synthesis
 
 STEPS = (0, 1, 2, 5, 14)
 CHUNK = 64
-LIMBS = tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right"))
-EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, truncation=0)
+LIMBS = tuple(
+    f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+)
+EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, occlusion=0, truncation=0)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,9 @@ def limb_figures(points: np.ndarray, truth: np.ndarray, found: np.ndarray) -> di
     hips = [LIMBS.index("left_hip"), LIMBS.index("right_hip")]
     points, truth = points[usable], truth[usable]
     rooted = [x - x[:, hips].mean(axis=1, keepdims=True) for x in (points, truth)]
-    return figures({"mpjpe": mpjpe(*rooted, root=None), "pa_mpjpe": pa_mpjpe(points, truth)}) | {"frames": int(usable.sum())}
+    return figures({"mpjpe": mpjpe(*rooted, root=None), "pa_mpjpe": pa_mpjpe(points, truth)}) | {
+        "frames": int(usable.sum())
+    }
 
 
 def read_pose2sim(folder: Path, limit: int = 0) -> tuple[list[Frame], np.ndarray]:
@@ -193,7 +197,10 @@ def provenance(config: EvaluateConfig, bundle: Bundle) -> dict:
 def markdown(result: dict) -> str:
     """The figures as a table, one row per number of steps."""
     columns = [c for c in next(iter(result["steps"].values())) if c.endswith("_mm")]
-    lines = ["| TTO steps | " + " | ".join(c.removesuffix("_mm") for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = [
+        "| TTO steps | " + " | ".join(c.removesuffix("_mm") for c in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     rows = dict(result["steps"]) | {k: result[k] for k in ("auxiliary", "peer") if k in result}
     for name, row in rows.items():
         lines.append(f"| {name} | " + " | ".join(f"{row[c]:.1f}" if c in row else "" for c in columns) + " |")

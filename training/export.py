@@ -104,7 +104,9 @@ def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: 
     traced.recompile()
     people = torch.export.Dim("people", min=1, max=1024)
     shapes = (tuple({0: people} if n in per_person else None for n in names),)
-    program = torch.export.export(Bound(traced, constants.values()), values, dynamic_shapes=shapes, strict=False).run_decompositions()
+    program = torch.export.export(
+        Bound(traced, constants.values()), values, dynamic_shapes=shapes, strict=False
+    ).run_decompositions()
     exported = torch.onnx.export(
         program, dynamo=True, opset_version=OPSET, input_names=list(names), output_names=list(outputs), optimize=True,
         verbose=False,

@@ -77,7 +77,13 @@ class KeypointEncoder(nn.Module):
         0 hides a keypoint; bbox_info: (B, 3)."""
         seen = torch.clamp(confidence * 1e4, 0, 1).unsqueeze(-1)
         seen_3d = torch.clamp(confidence_3d * 1e4, 0, 1).unsqueeze(-1)
-        flat = [(keypoints * seen).flatten(1), confidence, (keypoints_3d * seen_3d).flatten(1), confidence_3d, bbox_info]
+        flat = [
+            (keypoints * seen).flatten(1),
+            confidence,
+            (keypoints_3d * seen_3d).flatten(1),
+            confidence_3d,
+            bbox_info,
+        ]
         x = torch.cat(flat, dim=-1)
         return self.norm(self.blocks(self.embed(x)))
 

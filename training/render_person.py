@@ -33,7 +33,9 @@ class Backgrounds:
     def __init__(self, folder: Path):
         self.paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not self.paths:
-            raise FileNotFoundError(f"no .jpg or .png pictures in {folder.resolve()}: give --backgrounds a folder of them")
+            raise FileNotFoundError(
+                f"no .jpg or .png pictures in {folder.resolve()}: give --backgrounds a folder of them"
+            )
 
     def draw(self, side: int, rng: np.random.Generator) -> np.ndarray:
         """A random square of a random picture, (side, side, 3) uint8 RGB."""
@@ -59,7 +61,7 @@ def crop_camera(xy: np.ndarray, rng: np.random.Generator, side: int = SIDE_PX) -
     center = middle + rng.uniform(-1, 1, 2) * np.maximum(width - 1.15 * extent, 0) / 2
     if rng.uniform() < CUT_FRACTION:
         axis, sign = ((1, 1), (0, 1), (0, -1), (1, -1))[rng.choice(4, p=(0.6, 0.15, 0.15, 0.1))]
-        beyond = rng.uniform(0.08, 0.5) * extent[axis]  # so much of the person is outside
+        beyond = rng.uniform(0.08, 0.5 if axis else 0.35) * extent[axis]  # so much of the person is outside
         center[axis] = middle[axis] + sign * (extent[axis] / 2 - beyond - width / 2)
     focal = side / width
     K = np.array([[focal, 0, (side - 1) / 2], [0, focal, (side - 1) / 2], [0, 0, 1]])
@@ -77,8 +79,8 @@ class PersonRenderer:
         part = np.array(skeleton.JOINT_NAMES)[body.weights.argmax(axis=1)]
         region = np.array(body.region_names)[body.region]
         self._masks = {name: region == name for name in body.region_names}
-        self._masks["sleeves"] = self._masks["skin"] & np.isin(part, skeleton_sides("shoulder", "elbow"))
-        self._masks["shins"] = self._masks["trousers"] & np.isin(part, skeleton_sides("knee", "ankle"))
+        self._masks["sleeves"] = self._masks["skin"] & np.isin(part, both_sides("shoulder", "elbow"))
+        self._masks["shins"] = self._masks["trousers"] & np.isin(part, both_sides("knee", "ankle"))
         at = {name: body.v_template[index] for name, index in skeleton.KEYPOINT_VERTICES.items()}
         self._masks["eyes"] = np.minimum(
             *(np.linalg.norm(body.v_template - at[f"{side}_eye"], axis=1) for side in ("left", "right"))
@@ -122,7 +124,7 @@ class PersonRenderer:
         return rgb
 
 
-def skeleton_sides(*parts: str) -> list[str]:
+def both_sides(*parts: str) -> list[str]:
     """Names of both sides' joints."""
     return [f"{side}_{part}" for part in parts for side in ("left", "right")]
 
@@ -138,7 +140,7 @@ def lighting(normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Brightness of each face: one lamp from above and the camera's side, the sky, the floor. normals: (F, 3). Returns (F,)."""
     lamp = rng.normal(0, 1, 3) + (0, -1, -0.7)  # y points down, z away from the camera
     key = np.clip(normals @ (lamp / np.linalg.norm(lamp)).astype(np.float32), 0, 1)
-    ambient, contrast = rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.7)
+    ambient, contrast = rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.7)
     return ambient * (1 - 0.3 * normals[:, 1]) + contrast * key
 
 

@@ -18,10 +18,15 @@ from training.losses import Target
 from training.rotation import rotvec_to_rotmat
 
 KEYPOINT_SIGMA = {
-    "nose": 0.7, "eye": 0.7, "ear": 0.9, "shoulder": 1.0, "elbow": 1.1, "wrist": 1.2, "hip": 1.3, "knee": 1.1,
-    "ankle": 1.1, "toe": 1.4, "heel": 1.3,
+    "nose": 1.0, "eye": 0.9, "ear": 1.1, "shoulder": 1.1, "elbow": 1.0, "wrist": 1.0, "hip": 1.1, "knee": 0.9,
+    "ankle": 0.9, "toe": 1.4, "heel": 1.1,
 }  # fmt: skip
 """How much worse each kind of keypoint is than NoiseConfig.sigma."""
+KEYPOINT_OUTLIERS = {
+    "nose": 0.1, "eye": 0.1, "ear": 0.1, "shoulder": 0.3, "elbow": 0.8, "wrist": 1.2, "hip": 0.3, "knee": 0.8, "ankle": 1.0,
+    "toe": 1.2, "heel": 1.1,
+}  # fmt: skip
+"""How often each kind is an outlier, times NoiseConfig.outliers."""
 ARMS, LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel")
 
 
@@ -68,10 +73,13 @@ class Synthesis:
         self.kinematics = ForwardKinematics()
         kinds = [name.split("_")[-1] for name in skeleton.KEYPOINT_NAMES]
         self.sigma = torch.tensor([KEYPOINT_SIGMA[kind] for kind in kinds])
+        self.outliers = torch.tensor([KEYPOINT_OUTLIERS[kind] for kind in kinds])
+        self.hideable = torch.tensor([kind in ("elbow", "wrist") for kind in kinds])
         self.arms = torch.tensor([kind in ARMS for kind in kinds])
         self.legs = torch.tensor([kind in LEGS for kind in kinds])
         names = skeleton.KEYPOINT_NAMES
         self.hips = [names.index("left_hip"), names.index("right_hip")]
+        self.trunk = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
         self.limbs = [
             [names.index(f"{side}_{part}") for part in parts]
             for side in ("left", "right")
@@ -87,15 +95,11 @@ class Synthesis:
     @torch.no_grad()
     def __call__(self, rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> Sample:
         """rotvec: (B, 24, 3) axis-angle in a y-up world facing +z. `augment` varies the poses themselves too."""
-        rotvec = augment_pose(rotvec, rng) if augment else rotvec
-        rotmat = rotvec_to_rotmat(rotvec)
-        rotmat[:, 0] = random_view(len(rotvec), rng) @ rotmat[:, 0]
-        betas = torch.randn(len(rotvec), skeleton.NUM_BETAS, generator=rng)
+        rotmat, betas, pelvis = random_bodies(rotvec, rng, augment)
         posed = self.kinematics(rotmat, betas, self.body)
-        pelvis = random_position(len(rotvec), rng)
         xyz = posed.keypoints + pelvis[:, None]
         clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
-        noisy, confidence = self.detect(clean, rng)
+        noisy, confidence = self.detect(clean, posed.keypoints[..., 2], rng)
         keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, (noisy - clean) * pelvis[:, None, 2:], rng)
         center, size = (torch.from_numpy(a) for a in keypoint_box(noisy.numpy(), confidence.numpy()))
         half = size[:, None, None] / 2
@@ -107,8 +111,8 @@ class Synthesis:
         bbox_info = torch.cat([center, size[:, None]], -1)
         return Sample(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info, truth, pelvis - posed.pelvis)
 
-    def detect(self, clean: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What a detector makes of true 2D keypoints (B, 23, 2): positions and confidences (B, 23)."""
+    def detect(self, clean: Tensor, depth: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What a detector makes of true 2D keypoints (B, 23, 2), depth (B, 23) metres: positions and confidences (B, 23)."""
         batch, noise = len(clean), self.noise
         size = (clean.amax(1) - clean.amin(1)).amax(-1)[:, None, None]
 
@@ -128,13 +132,15 @@ class Synthesis:
         which = which | (self.legs & (draw > 0.5) & (draw < 0.5 + noise.swaps / 3))
         noisy = torch.where(which[..., None], swapped, noisy)
 
-        lost = uniform(batch, 23) < noise.outliers * self.sigma
+        lost = uniform(batch, 23) < noise.outliers * self.outliers
         noisy = torch.where(lost[..., None], noisy + 0.25 * size * normal(batch, 23, 2), noisy)
 
         confidence = 1 - 0.25 * uniform(batch, 23) ** 2
         confidence = confidence - 0.4 * uniform(batch, 23) * (lost & (uniform(batch, 23) < 0.5))
         missing = (uniform(batch, 23) < noise.dropout * 2 * uniform(batch, 1)) | ~self.detected
-        missing = missing | self.truncated(clean, uniform)
+        behind = depth - depth[:, self.trunk].mean(1, keepdim=True)  # the trunk hides what is behind it
+        hidden = self.hideable & (uniform(batch, 23) < noise.occlusion * torch.sigmoid((behind - 0.05) / 0.06))
+        missing = missing | hidden | self.truncated(clean, uniform)
         # Never fewer than six: a pipeline does not ask about less.
         keep = missing.sum(1, keepdim=True) <= 23 - 6
         return noisy, torch.where((missing & keep) | ~self.detected, 0.0, confidence)
@@ -160,7 +166,7 @@ class Synthesis:
             root = points[:, limb[:1]]
             flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
             points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
-        depth = torch.stack([torch.ones(batch), torch.ones(batch), 1.05 - 0.45 * uniform(batch)], -1)
+        depth = torch.stack([torch.ones(batch), torch.ones(batch), 0.95 - 0.45 * uniform(batch)], -1)
         points = points * (depth * torch.exp(0.08 * normal(batch, 1)))[:, None]
         error = normal(batch, 23, 3) * torch.tensor([1.0, 1.0, 1.8]) * torch.exp(noise.spread * normal(batch, 1, 1))
         points = points + noise.sigma_3d_m * (self.down_the_limbs @ error)
@@ -180,8 +186,22 @@ class Synthesis:
         return beyond & (uniform(len(clean), 1) < self.noise.truncation)
 
 
+def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Somebody in each of these poses, somewhere before a camera.
+
+    rotvec: (B, 24, 3), as `Synthesis` takes it. Returns rotmat (B, 24, 3, 3) in the optical frame, betas (B, 10), and where the
+    pelvis is, (B, 3) metres, optical frame.
+    """
+    rotvec = augment_pose(rotvec, rng) if augment else rotvec
+    rotmat = rotvec_to_rotmat(rotvec)
+    rotmat[:, 0] = random_view(len(rotvec), rng) @ rotmat[:, 0]
+    betas = torch.randn(len(rotvec), skeleton.NUM_BETAS, generator=rng)
+    return rotmat, betas, random_position(len(rotvec), rng)
+
+
 def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
-    """Mirrored half of the time, joints perturbed, collars driven by the arms (the data's are always zero)."""
+    """Mirrored half of the time, joints perturbed, and in half of them the collars take a part of the arms' elevation (the data's
+    never do)."""
     batch = len(rotvec)
     mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * torch.tensor([1.0, -1, -1])
     rotvec = torch.where(torch.rand(batch, 1, 1, generator=rng) < 0.5, mirrored, rotvec)
@@ -189,7 +209,10 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     rotvec = rotvec + amount * torch.randn(rotvec.shape, generator=rng)
     for collar, shoulder in (("left_collar", "left_shoulder"), ("right_collar", "right_shoulder")):
         c, s = skeleton.JOINT_NAMES.index(collar), skeleton.JOINT_NAMES.index(shoulder)
-        rotvec[:, c, 2] += (0.1 + 0.25 * torch.rand(batch, generator=rng)) * rotvec[:, s, 2] * 0.5
+        driven = torch.rand(batch, generator=rng) < 0.5
+        share = driven * (0.05 + 0.15 * torch.rand(batch, generator=rng)) * rotvec[:, s, 2]
+        rotvec[:, c, 2] += share
+        rotvec[:, s, 2] -= share
     return rotvec
 
 

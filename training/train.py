@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import signal
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +117,24 @@ class Run:
         partial.replace(self.checkpoint)  # an interrupted save never destroys the last good one
 
 
+class Interruption:
+    """Ctrl-C and SIGTERM become a request to stop after the step in hand, so that what is saved is a whole step's work."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> Interruption:
+        self.requested = False
+        self._before = [signal.signal(s, self._request) for s in self.SIGNALS]
+        return self
+
+    def _request(self, *_) -> None:
+        self.requested = True
+
+    def __exit__(self, *_) -> None:
+        for number, handler in zip(self.SIGNALS, self._before):
+            signal.signal(number, handler)
+
+
 def commit() -> str:
     """The project's commit, with a mark when files differ from it."""
     answer = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
@@ -134,8 +153,8 @@ def train(config: TrainConfig) -> Path:
     validation = synthesis(held_out.rotvec[pick], validation_rng, augment=False)
     log = SummaryWriter(config.out)
     bar = tqdm(initial=run.step, total=config.steps, desc="meta-training", unit="step", mininterval=2)
-    try:
-        while run.step < config.steps:
+    with Interruption() as interruption:
+        while run.step < config.steps and not interruption.requested:
             pick = torch.randint(len(poses), (config.batch,), generator=run.rng)
             sample = synthesis(poses.rotvec[pick], run.rng)
             inner = config.meta.max_steps > 0 and run.step >= config.meta.start
@@ -158,9 +177,10 @@ def train(config: TrainConfig) -> Path:
                 for step in (0, 1, 5):
                     log.add_scalar(f"val_mpjpe_mm/{step}", errors[step], run.step)
                 tqdm.write(f"step {run.step}: val MPJPE mm by TTO steps: " + " ".join(f"{e:.1f}" for e in errors))
-    except KeyboardInterrupt:
+    bar.close()
+    if run.step < config.steps:
         run.save()
-        tqdm.write(f"interrupted at step {run.step}; the same command goes on from here")
+        print(f"interrupted at step {run.step}; the same command goes on from here")
     return run.checkpoint
 
 

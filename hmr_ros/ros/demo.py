@@ -141,7 +141,7 @@ def account(stamps: list[int], frames: list[FrameRecord], counts: dict[str, int]
     seen = ", ".join(
         f"{count} {fate}" for fate, count in fates.items() if count or fate.startswith(("answered", "dropped"))
     )
-    return f"{len(stamps)} sent: {seen}, {lost} lost between processes"
+    return f"{len(stamps)} sent: {seen}, {lost} overtaken or lost before the node"
 
 
 def load_truth(media: Media) -> dict[str, np.ndarray] | None:

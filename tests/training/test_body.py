@@ -38,12 +38,16 @@ def test_kinematics_equal_the_runtimes(posedirs):
 
 def test_rot6d_equals_the_runtimes():
     rot6d = np.random.default_rng(0).normal(size=(5, 10, 6)).astype(np.float32)
-    np.testing.assert_allclose(torch_rot6d_to_rotmat(torch.from_numpy(rot6d)).numpy(), rot6d_to_rotmat(rot6d), atol=1e-5)
+    np.testing.assert_allclose(
+        torch_rot6d_to_rotmat(torch.from_numpy(rot6d)).numpy(), rot6d_to_rotmat(rot6d), atol=1e-5
+    )
 
 
 def test_rotvec_equals_the_runtimes():
     rotvec = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
-    np.testing.assert_allclose(torch_rotvec_to_rotmat(torch.from_numpy(rotvec)).numpy(), rotvec_to_rotmat(rotvec), atol=1e-6)
+    np.testing.assert_allclose(
+        torch_rotvec_to_rotmat(torch.from_numpy(rotvec)).numpy(), rotvec_to_rotmat(rotvec), atol=1e-6
+    )
 
 
 def test_compose_is_a_matrix_product():

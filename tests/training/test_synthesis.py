@@ -11,7 +11,7 @@ from training.body import BodyArrays  # noqa: E402
 from training.config import NoiseConfig  # noqa: E402
 from training.synthesis import Synthesis, augment_pose  # noqa: E402
 
-EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, truncation=0)
+EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, occlusion=0, truncation=0)
 UPRIGHT = torch.zeros(64, 24, 3)
 
 

@@ -1,0 +1,78 @@
+"""The exported graphs are the torch functions: same step, any number of people."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("onnxscript", reason="needs onnxscript")
+
+import json  # noqa: E402
+from dataclasses import asdict  # noqa: E402
+
+from hmr_ros.backends.graph import check_golden  # noqa: E402
+from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph  # noqa: E402
+from hmr_ros.bundle import BODY_INPUTS, GRAPHS, load_bundle  # noqa: E402
+from hmr_ros.smpl_file import load_body  # noqa: E402
+from training.body import BodyArrays  # noqa: E402
+from training.config import LossConfig, ModelConfig, TrainConfig  # noqa: E402
+from training.export import MODULES, ExportConfig, example_inputs, export, load_checkpoint  # noqa: E402
+from training.losses import weights_of  # noqa: E402
+from training.train import make_model  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["latent", "context"])
+def exported(request, tmp_path_factory):
+    """A small untrained model of either scope, exported as training would."""
+    run = tmp_path_factory.mktemp(request.param)
+    config = TrainConfig(model=ModelConfig(scope=request.param, width=32, blocks=1))
+    torch.manual_seed(0)
+    model = make_model(config)
+    for head in (model.head, model.auxiliary_head):
+        torch.nn.init.normal_(head.out.weight, std=0.05)
+    torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
+    entry = {"from_step": 0, "config": asdict(config), "commit": "test", "torch": torch.__version__}
+    (run / "config.json").write_text(json.dumps({**entry, "history": [entry]}, default=str))
+    folder = export(ExportConfig(checkpoint=run / "checkpoint.pt", out=run / "bundle", name="test"))
+    return load_bundle(str(folder)), load_checkpoint(run / "checkpoint.pt")[0]
+
+
+@pytest.mark.parametrize("people", range(1, 9))
+def test_exported_step_equals_torch(exported, people):
+    bundle, model = exported
+    body = BodyArrays.of(load_body("open"))
+    inputs = example_inputs(model, body, weights_of(LossConfig()), people, seed=people)
+    for name in GRAPHS:
+        given = {n: inputs[name][n] for n in GRAPHS[name][0]}
+        answer = OnnxRuntimeGraph(bundle.graph_path(name))(**{n: v.numpy() for n, v in given.items()})
+        truth = MODULES[name](model)(*given.values())
+        truth = truth if isinstance(truth, tuple) else (truth,)
+        for output, expected in zip(GRAPHS[name][1], truth):
+            got, expected = answer[output], expected.detach().numpy()
+            if output == "new_state":  # the step itself
+                got, expected = got - given["state"].numpy(), expected - given["state"].numpy()
+            assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
+
+
+def test_bundle_passes_its_own_check(exported):
+    bundle, _ = exported
+    for name in GRAPHS:
+        check_golden(OnnxRuntimeGraph(bundle.graph_path(name)), name, bundle, "ONNX Runtime", tolerance=1e-4)
+
+
+def test_body_is_an_input_not_a_constant(exported):
+    """Another body through the same graph gives another answer, and torch's."""
+    bundle, model = exported
+    body = BodyArrays(*(x * 1.1 if i < 4 else x for i, x in enumerate(BodyArrays.of(load_body("open")))))
+    inputs = example_inputs(model, body, weights_of(LossConfig()), 2)["regress"]
+    answer = OnnxRuntimeGraph(bundle.graph_path("regress"))(**{n: v.numpy() for n, v in inputs.items()})
+    truth = MODULES["regress"](model)(*inputs.values())
+    np.testing.assert_allclose(answer["target_joints"], truth[3].detach().numpy(), atol=1e-5)
+    own = dict(zip(BODY_INPUTS, BodyArrays.of(load_body("open"))))
+    with_own = OnnxRuntimeGraph(bundle.graph_path("regress"))(**{n: v.numpy() for n, v in {**inputs, **own}.items()})
+    assert np.abs(with_own["target_joints"] - answer["target_joints"]).max() > 0.01
+
+
+def test_nothing_of_the_machine_is_in_the_bundle(exported):
+    bundle, _ = exported
+    for file in bundle.path.iterdir():
+        assert b"site-packages" not in file.read_bytes() and b"/work/" not in file.read_bytes(), file.name
