@@ -94,9 +94,9 @@ class Synthesis:
 
     @torch.no_grad()
     def __call__(self, rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> Sample:
-        """rotvec: (B, 24, 3) axis-angle in a y-up world facing +z. `augment` varies the poses themselves too."""
+        """rotvec: (B, 24, 3) axis-angle in a y-up world facing +z. `augment` varies the poses and proportions themselves too."""
         rotmat, betas, pelvis = random_bodies(rotvec, rng, augment)
-        posed = self.kinematics(rotmat, betas, self.body)
+        posed = self.kinematics(rotmat, betas, vary_proportions(self.body, rng) if augment else self.body)
         xyz = posed.keypoints + pelvis[:, None]
         clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
         noisy, confidence = self.detect(clean, posed.keypoints[..., 2], rng)
@@ -184,6 +184,23 @@ class Synthesis:
         beyond = torch.where(side < 0.7, where[..., 1] > 0.4 + 0.55 * cut, where[..., 0] > 0.5 + 0.45 * cut)
         beyond = torch.where(side > 0.9, where[..., 0] < 0.5 - 0.45 * cut, beyond)
         return beyond & (uniform(len(clean), 1) < self.noise.truncation)
+
+
+def vary_proportions(body: BodyArrays, rng: torch.Generator, amount: float = 0.05) -> BodyArrays:
+    """The body with every bone a little longer or shorter, left as right.
+
+    Real limbs vary more than any ten betas say; a network that takes every body's proportions for its own would read a long
+    thigh as one that points sideways. amount: standard deviation of the log of the length.
+    """
+    factor = torch.exp(amount * torch.randn(skeleton.NUM_JOINTS, generator=rng))
+    factor = torch.minimum(factor, factor[list(skeleton.MIRRORED_JOINTS)])
+    joints = [body.J_template[0]]
+    for child in range(1, skeleton.NUM_JOINTS):
+        parent = skeleton.PARENTS[child]
+        joints.append(joints[parent] + factor[child] * (body.J_template[child] - body.J_template[parent]))
+    moved = torch.stack(joints)
+    landmarks = body.landmark_template + body.landmark_weights @ (moved - body.J_template)
+    return body._replace(J_template=moved, landmark_template=landmarks)
 
 
 def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from hmr_ros import skeleton  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.config import NoiseConfig  # noqa: E402
-from training.synthesis import Synthesis, augment_pose  # noqa: E402
+from training.synthesis import Synthesis, augment_pose, vary_proportions  # noqa: E402
 
 EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, occlusion=0, truncation=0)
 UPRIGHT = torch.zeros(64, 24, 3)
@@ -70,3 +70,13 @@ def test_mirroring_twice_is_nothing():
 def test_augmented_poses_stay_near(body):
     poses = 0.2 * torch.randn(100, 24, 3)
     assert augment_pose(poses.clone(), torch.Generator().manual_seed(0)).isfinite().all()
+
+
+def test_varied_proportions_stay_symmetric_and_near(body):
+    arrays = BodyArrays.of(body)
+    varied = vary_proportions(arrays, torch.Generator().manual_seed(0))
+    mirrored = varied.J_template[list(skeleton.MIRRORED_JOINTS)] * torch.tensor([-1.0, 1, 1])
+    torch.testing.assert_close(mirrored, varied.J_template, atol=1e-3, rtol=0)
+    change = (varied.J_template - arrays.J_template).norm(dim=-1)
+    assert 0.001 < change.max() < 0.2
+    torch.testing.assert_close(vary_proportions(arrays, torch.Generator(), amount=0.0).J_template, arrays.J_template)
