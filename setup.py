@@ -59,6 +59,8 @@ setup(
         "console_scripts": [
             f"hmr_node = {NAME}.ros.node:main",
             f"hmr_run = {NAME}.tools.run:main",
+            f"fetch_keypoint_models = {NAME}.tools.fetch_keypoint_models:main",
+            f"hmr_benchmark = {NAME}.tools.benchmark:main",
             f"hmr_demo = {NAME}.ros.demo:main",
             f"camera_publisher = {NAME}.ros.camera_publisher:main",
         ]

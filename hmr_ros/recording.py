@@ -17,7 +17,6 @@ from hmr_ros.camera import Camera
 from hmr_ros.draw import draw_overlay
 from hmr_ros.media import VideoWriter, write_image
 from hmr_ros.metrics import mpjpe, pa_mpjpe, reprojection_error
-from hmr_ros.rotation import rotmat_to_rotvec
 from hmr_ros.types import Person
 
 if TYPE_CHECKING:
@@ -45,6 +44,10 @@ class PersonRecord:
     reprojection_px_before: float
     """Mean over the keypoints that were seen; before test-time optimisation and smoothing."""
     reprojection_px_after: float
+    joint_confidence: np.ndarray
+    """(24,) float32 in [0, 1]."""
+    loss_before: float
+    loss_after: float
 
     @staticmethod
     def of(person: Person) -> PersonRecord:
@@ -52,6 +55,7 @@ class PersonRecord:
         return PersonRecord(
             person.id, person.score, person.rotmat, person.betas, person.transl, person.joints, person.steps,
             reprojection_error(person.reprojection_px_before, *seen), reprojection_error(person.reprojection_px, *seen),
+            person.joint_confidence, person.loss_before, person.loss_after,
         )  # fmt: skip
 
 
@@ -120,35 +124,6 @@ def report(summary: dict) -> str:
     if "mpjpe_mm" in summary:
         rows.append(("MPJPE / PA-MPJPE", f"{summary['mpjpe_mm']} / {summary['pa_mpjpe_mm']} mm"))
     return "\n".join(f"  {name:<20}{value}" for name, value in rows)
-
-
-def write_tracks(folder: Path, frames: Sequence[FrameRecord], fps: float, shape_space: str) -> list[Path]:
-    """One `person_<id>.npz` per track, with the keys of AMASS where it has them.
-
-    poses: (T, 72) axis-angle; trans: (T, 3) metres, optical frame, as `transl`; betas: (10,) mean over the track, of `shape_space`;
-    mocap_framerate: of the source; gender; and frame (T,), stamp_ns (T,), joints (T, 24, 3), betas_per_frame (T, 10), score (T,).
-    """
-    paths = []
-    for track_id in sorted({p.id for f in frames for p in f.people}):
-        rows = [(f, p) for f in frames for p in f.people if p.id == track_id]
-        poses = rotmat_to_rotvec(np.stack([p.rotmat for _, p in rows])).reshape(len(rows), 72)
-        betas = np.stack([p.betas for _, p in rows])
-        paths.append(folder / f"person_{track_id}.npz")
-        np.savez_compressed(
-            paths[-1],
-            poses=poses.astype(np.float32),
-            trans=np.stack([p.transl for _, p in rows]),
-            betas=betas.mean(axis=0),
-            mocap_framerate=np.float64(fps),
-            gender=np.array("neutral"),
-            shape_space=np.array(shape_space),
-            frame=np.array([f.index for f, _ in rows]),
-            stamp_ns=np.array([f.stamp_ns for f, _ in rows]),
-            joints=np.stack([p.joints for _, p in rows]),
-            betas_per_frame=betas,
-            score=np.array([p.score for _, p in rows], np.float32),
-        )
-    return paths
 
 
 class OverlayWriter:

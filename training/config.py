@@ -37,6 +37,10 @@ class MetaConfig:
 
     max_steps: int = 4
     """Each batch takes 1 to this many inner steps; 0 is plain regression."""
+    long_steps: int = 12
+    """Some batches take this many, so that going on for long does no harm either."""
+    long_share: float = 0.15
+    """How many of the batches do."""
     start: int = 2000
     """Outer steps of plain regression before the inner loop starts (cheaper, and a steadier beginning)."""
     first_order: bool = False
@@ -90,7 +94,7 @@ class TrainConfig:
     """Body model: 'open', or the path of an SMPL file."""
     out: Path = Path("runs/keypoints")
     """Checkpoints and logs; a run found here is resumed."""
-    steps: int = 24000
+    steps: int = 20000
     batch: int = 256
     learning_rate: float = 1e-3
     """Peak of Adam's learning rate; one-cycle cosine schedule."""

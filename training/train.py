@@ -23,7 +23,7 @@ from tqdm import tqdm
 from hmr_ros.smpl_file import load_body
 from training.adapt import adapt
 from training.body import BodyArrays
-from training.config import TrainConfig
+from training.config import MetaConfig, TrainConfig
 from training.losses import objective, pseudo_target, weights_of
 from training.model import MetaHmr
 from training.synthesis import Poses, Sample, Synthesis
@@ -40,6 +40,15 @@ def inner_weights(model: MetaHmr, config: TrainConfig) -> Tensor:
     """Term weights of the inner objective: without the dual network, 2D alone."""
     weights = model.log_loss_weights.exp()
     return weights if config.meta.dual else weights * weights.new_tensor([1.0, 0, 0, 0])
+
+
+def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
+    """How many inner steps the batch of this outer step takes."""
+    if meta.max_steps == 0 or step < meta.start:
+        return 0
+    if torch.rand((), generator=rng) < meta.long_share:
+        return meta.long_steps
+    return int(torch.randint(1, meta.max_steps + 1, (), generator=rng))
 
 
 def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, body: BodyArrays) -> Tensor:
@@ -157,8 +166,7 @@ def train(config: TrainConfig) -> Path:
         while run.step < config.steps and not interruption.requested:
             pick = torch.randint(len(poses), (config.batch,), generator=run.rng)
             sample = synthesis(poses.rotvec[pick], run.rng)
-            inner = config.meta.max_steps > 0 and run.step >= config.meta.start
-            steps = int(torch.randint(1, config.meta.max_steps + 1, (), generator=run.rng)) if inner else 0
+            steps = inner_steps(run.step, config.meta, run.rng)
             loss = outer_loss(run.model, sample, steps, config, body)
             run.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -2,7 +2,8 @@
 
     python -m hmr_ros.ros.demo [SOURCE] --out demo_out
 
-Writes overlay.mp4, overlay.png, summary.json, one person_<id>.npz per track and the node's log, and accounts for every frame.
+Writes overlay.mp4, overlay.png, summary.json, people.jsonl, person_<id>.npz and .bvh per track and the node's log, and accounts
+for every frame.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import numpy as np
 import rclpy
 
 from hmr_ros.camera import Camera
+from hmr_ros.export.files import write_results
 from hmr_ros.media import DEMO_CLIP, Media, open_media
-from hmr_ros.recording import FrameRecord, OverlayWriter, report, summarise, write_tracks
+from hmr_ros.recording import FrameRecord, OverlayWriter, report, summarise
 from hmr_ros.ros.camera_publisher import STILL_SECONDS, positive
 from hmr_ros.ros.recorder import Recorder, to_frames
 from hmr_ros.smpl_file import load_body
@@ -66,7 +68,7 @@ def main() -> int:
         for index, image in enumerate(media.playback(options.still_seconds)):
             if index in by_index:
                 overlay.write(image, by_index[index], camera)
-    write_tracks(out, frames, media.fps * options.rate, body.shape_space)
+    write_results(out, frames, media.fps * options.rate, body)
     last_published_ns = max(published for _, published, _ in recorder.answers)
     summary = summarise(frames, (last_published_ns - stamps[0]) / 1e9, truth)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -21,6 +21,7 @@ from hmr_ros.skeleton import JOINT_NAMES, PARENTS
 from hmr_ros.types import Person
 
 _BONES = [(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0]
+_HEAD = JOINT_NAMES.index("head")
 _XYZ = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 
 
@@ -87,8 +88,9 @@ def skeleton_markers(header: Header, people) -> list[Marker]:
         bones.points = [points[joint] for bone in _BONES for joint in bone]
         label = _marker(header, "id", person.id, Marker.TEXT_VIEW_FACING, 0.15)
         label.text = str(person.id)
-        x, y, z = person.joints[JOINT_NAMES.index("head")].tolist()
-        label.pose.position = Point(x=x, y=y - 0.3, z=z)
+        # Along the head's own axis, which is above it in any frame.
+        above = person.joints[_HEAD] + 0.3 * person.joint_rotmat[_HEAD, :, 1]
+        label.pose.position = _point(above.astype(float).tolist())
         markers += [bones, label]
     return markers
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -18,16 +19,17 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 
 from hmr_ros.config import ConfigError, PipelineConfig
-from hmr_ros.ros import parameters
+from hmr_ros.ros import parameters, services
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.conversions import decoder
 from hmr_ros.ros.diagnostics import Health, status
 from hmr_ros.ros.image_input import ImageInput
 from hmr_ros.ros.process import RosLogHandler, keep_big_buffers
 from hmr_ros.ros.publishers import Publishers
+from hmr_ros.ros.services import ServiceError
 from hmr_ros.ros.statistics import Statistics
 from hmr_ros.ros.worker import Worker, arrival
-from hmr_ros.types import Frame
+from hmr_ros.types import Frame, FrameResult
 
 NAME = "hmr"
 _REFRESH_S = 0.5
@@ -53,10 +55,12 @@ class HmrNode(Node):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._statistics = Statistics()
         self._pipeline = self._outputs = self._input = self._worker = None
+        self._last: tuple[Frame, FrameResult] | None = None
         self._failure = ""
         self._camera_warning = ""
         self._active_since_s = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        services.offer(self, reset_tracks=self._reset_tracks, save_snapshot=self._save_snapshot)
         # Steady time: simulated time may stand still, diagnostics must not.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self._settings.node.diagnostics_period_s, self._publish_diagnostics, clock=clock)
@@ -138,7 +142,7 @@ class HmrNode(Node):
 
     def _release(self) -> None:
         self._stop()
-        publishers, self._outputs, self._pipeline = self._outputs, None, None
+        publishers, self._outputs, self._pipeline, self._last = self._outputs, None, None, None
         if publishers:
             publishers.close()
 
@@ -167,11 +171,30 @@ class HmrNode(Node):
     def _publish(self, frame: Frame, result, header) -> None:
         """Called by the worker."""
         try:
+            self._last = frame, result
             self._outputs.publish(frame, result, header)
         # A signal shuts ROS down while the worker is at its last frame, which is then nobody's any more.
         except Exception:
             if self.context.ok():
                 raise
+
+    # -- services ----------------------------------------------------------------------------------------------------
+
+    def _reset_tracks(self) -> str:
+        if not self._worker:
+            raise ServiceError("the node is not active: there are no tracks")
+        self._worker.reset()
+        return "every person is forgotten before the next image; ids start over"
+
+    def _save_snapshot(self) -> str:
+        from hmr_ros.snapshot import default_folder, write_snapshot
+
+        if not self._last:
+            raise ServiceError("there is no result yet: activate the node, and see that images arrive (/diagnostics)")
+        folder = self._settings.node.snapshot_dir
+        folder = Path(folder).expanduser() if folder else default_folder()
+        written = write_snapshot(folder, *self._last, self._pipeline.body, self._pipeline.describe())
+        return ", ".join(str(path) for path in written)
 
     # -- parameters, timers ------------------------------------------------------------------------------------------
 

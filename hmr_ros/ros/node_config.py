@@ -30,6 +30,17 @@ class NodeConfig:
         low=0.0, high=170.0,
     )  # fmt: skip
     publish_tf: bool = setting(False, "Publish person_<id>/<joint> on /tf (needs tf2_msgs).")
+    publish_hri: bool = setting(False, "Publish the REP-155 topics /humans/bodies/... (needs hri_msgs).")
+    output_frame: str = setting(
+        "", "Frame of the 3D outputs, e.g. base_link, by tf2 at the image's stamp (needs tf2_ros); empty: the camera's."
+    )
+    output_frame_timeout_s: float = setting(
+        0.05, "How long to wait for a late transform to output_frame, in s; then results stay in the camera's frame.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    snapshot_dir: str = setting(
+        "", "Folder that ~/save_snapshot writes to; empty: hmr_snapshots in $ROS_HOME or ~/.ros.", dynamic=True
+    )
     mesh_rate_hz: float = setting(
         5.0, "How often ~/markers carries whole meshes (1 MB a person), in Hz; 0: never.",
         low=0.0, high=60.0, dynamic=True,

@@ -8,12 +8,14 @@ from functools import cached_property
 import numpy as np
 from geometry_msgs.msg import PoseArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, MultiDOFJointState, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
 from hmr_ros.ros import messages
 from hmr_ros.ros.node_config import NodeConfig
+from hmr_ros.ros.output_frame import OutputFrame
 from hmr_ros.ros.smpl_cloud import people_to_records, records_to_cloud
 from hmr_ros.types import Frame, FrameResult
 
@@ -38,30 +40,38 @@ class Publishers:
     def __init__(self, node, pipeline, config: NodeConfig):
         self.config = config
         self._node, self._body = node, pipeline.body
-        self._topics = {name: node.create_publisher(kind, f"~/{name}", _OUTPUT) for name, kind in _TOPICS.items()}
+        # Declares qos_overrides.<topic>.publisher.{history,depth,reliability}, to be set in a parameter file.
+        overridable = QoSOverridingOptions.with_default_policies()
+        self._topics = {
+            name: node.create_publisher(kind, f"~/{name}", _OUTPUT, qos_overriding_options=overridable)
+            for name, kind in _TOPICS.items()
+        }
         self._latched = node.create_publisher(String, "~/body_model", _LATCHED)
         vertices = int(np.max(self._body.faces)) + 1
         self._latched.publish(messages.body_model_message(pipeline.describe(), len(self._body.faces), vertices))
-        self.warning = ""
+        self._tf_warning = ""
+        self._output_frame = OutputFrame(node, config)
         self._tf = self._create_tf() if config.publish_tf else None
         self._shown: set[int] = set()
         self._last_mesh_s = float("-inf")
 
     def publish(self, frame: Frame, result: FrameResult, header: Header) -> None:
-        """header: the image's, which every output repeats."""
-        meshes = _Meshes(self._body, result.people)
+        """header: the image's, which every output repeats; 3D ones with output_frame in place of its frame."""
+        placed, people = self._output_frame.place(header, result.people)
+        meshes = _Meshes(self._body, people)
         send = {
-            "smpl": lambda: records_to_cloud(header, people_to_records(result.people)),
-            "joint_states": lambda: messages.joint_states(header, result.people),
-            "poses": lambda: messages.pose_array(header, result.people),
-            "mesh": lambda: messages.mesh_cloud(header, meshes.vertices),
+            "smpl": lambda: records_to_cloud(placed, people_to_records(people)),
+            "joint_states": lambda: messages.joint_states(placed, people),
+            "poses": lambda: messages.pose_array(placed, people),
+            "mesh": lambda: messages.mesh_cloud(placed, meshes.vertices),
             "overlay": lambda: messages.image_message(header, self._overlay(frame, result)),
         }
         for name, build in send.items():
             if self._wanted(name):
                 self._topics[name].publish(build())
         if self._wanted("markers"):
-            self._publish_markers(header, result.people, meshes)
+            self._publish_markers(placed, people, meshes)
+        # On /tf people always hang from the camera: tf2 itself knows the way on, and a frame keeps its one parent.
         if self._tf and result.people and self._tf.get_subscription_count():
             self._tf.publish(self._tf.msg_type(transforms=messages.transforms(header, result.people)))
 
@@ -71,7 +81,12 @@ class Publishers:
             self._topics["markers"].publish(messages.delete_all(Header()))
         self._shown.clear()
 
+    @property
+    def warning(self) -> str:
+        return "; ".join(filter(None, [self._tf_warning, self._output_frame.warning]))
+
     def close(self) -> None:
+        self._output_frame.close()
         for publisher in [*self._topics.values(), self._latched, *filter(None, [self._tf])]:
             self._node.destroy_publisher(publisher)
         self._topics, self._tf = {}, None
@@ -80,8 +95,8 @@ class Publishers:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
-            self.warning = f"publish_tf is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs"
-            self._node.get_logger().warning(self.warning)
+            self._tf_warning = f"publish_tf is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs"
+            self._node.get_logger().warning(self._tf_warning)
             return None
         return self._node.create_publisher(TFMessage, "/tf", _TF)
 

@@ -78,6 +78,9 @@ def _people(records: np.ndarray, body: BodyModel) -> tuple[PersonRecord, ...]:
             steps=int(record["steps"]),
             reprojection_px_before=float(record["reprojection_px_before"]),
             reprojection_px_after=float(record["reprojection_px_after"]),
+            joint_confidence=record["confidence"].copy(),
+            loss_before=float(record["loss_before"]),
+            loss_after=float(record["loss_after"]),
         )
         for i, record in enumerate(records)
     )

@@ -13,6 +13,7 @@ from array import array
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 
+from hmr_ros.metrics import reprojection_error
 from hmr_ros.rotation import rotmat_to_rotvec
 
 RECORD = np.dtype(
@@ -48,16 +49,10 @@ def people_to_records(people) -> np.ndarray:
         record["betas"], record["confidence"] = person.betas, person.joint_confidence
         record["loss_before"], record["loss_after"] = person.loss_before, person.loss_after
         record["steps"] = person.steps
-        record["reprojection_px_before"] = _mean_distance_px(person, person.reprojection_px_before)
-        record["reprojection_px_after"] = _mean_distance_px(person, person.reprojection_px)
+        seen = (person.keypoints_uv, person.keypoint_confidence)
+        record["reprojection_px_before"] = reprojection_error(person.reprojection_px_before, *seen)
+        record["reprojection_px_after"] = reprojection_error(person.reprojection_px, *seen)
     return records
-
-
-def _mean_distance_px(person, reprojection_px: np.ndarray) -> float:
-    seen = person.keypoint_confidence > 0
-    if not seen.any():
-        return float("nan")
-    return float(np.linalg.norm(reprojection_px[seen] - person.keypoints_uv[seen], axis=-1).mean())
 
 
 def records_to_cloud(header, records: np.ndarray) -> PointCloud2:

@@ -91,6 +91,7 @@ class Worker:
         self._pipeline, self._to_frame, self._publish = pipeline, to_frame, publish
         self._statistics = statistics
         self._config = self._wanted = config
+        self._reset_wanted = False
         self._slot = LatestSlot()
         self._last_stamp_ns = 0
         self._thread = threading.Thread(target=self._run, name="hmr_worker", daemon=True)
@@ -106,6 +107,10 @@ class Worker:
     def update(self, config: PipelineConfig) -> None:
         """Takes effect on the next frame."""
         self._wanted = config
+
+    def reset(self) -> None:
+        """Forget every person before the next frame. Only the worker's thread touches the pipeline, so it is asked to."""
+        self._reset_wanted = True
 
     def stop(self) -> bool:
         """Ask the thread to end after its present frame and wait for it. False when it hangs."""
@@ -135,7 +140,9 @@ class Worker:
         if frame is None:
             self._statistics.waiting()
             return
-        if item.stamp_ns < self._last_stamp_ns:  # A bag looped, or simulated time was reset.
+        # A bag looped, or simulated time was reset.
+        if item.stamp_ns < self._last_stamp_ns or self._reset_wanted:
+            self._reset_wanted = False
             self._pipeline.reset()
         self._last_stamp_ns = item.stamp_ns
         if (wanted := self._wanted) is not self._config:

@@ -30,7 +30,7 @@ from hmr_ros.types import Frame
 PEOPLE = (1, 2, 4, 8)
 
 
-def main(arguments: list[str] | None = None) -> dict:
+def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     model = ModelConfig(bundle=options.bundle, body=options.body, threads=options.threads)
     result = {
@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> dict:
     print(_table(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
-    return result
 
 
 def benchmark_networks(model: ModelConfig, steps: int, repeats: int) -> dict:

@@ -1,0 +1,63 @@
+"""Every file that is made of a recording: one call for the file tool and for the demo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hmr_ros.body_model import BodyModel
+from hmr_ros.export.amass import write_amass
+from hmr_ros.export.bvh import write_bvh
+from hmr_ros.export.tracks import tracks_of
+from hmr_ros.recording import FrameRecord, PersonRecord
+from hmr_ros.rotation import rotmat_to_rotvec
+
+
+def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> None:
+    """`people.jsonl`, and `person_<id>.npz` (see export/amass.py) and `person_<id>.bvh` (export/bvh.py) per track."""
+    write_jsonl(folder / "people.jsonl", frames)
+    for track in tracks_of(frames, fps, body):
+        write_amass(folder / f"person_{track.id}.npz", track, body)
+        write_bvh(folder / f"person_{track.id}.bvh", track, body)
+
+
+def write_jsonl(path: Path, frames: Sequence[FrameRecord]) -> None:
+    """One line per frame, in the camera's optical frame: frame, stamp_ns, latency_ms, people (see `person_to_dict`)."""
+    with path.open("w") as file:
+        for frame in frames:
+            line = {
+                "frame": frame.index,
+                "stamp_ns": frame.stamp_ns,
+                "latency_ms": round(frame.latency_ms, 3),
+                "people": [person_to_dict(person) for person in frame.people],
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+def person_to_dict(person: PersonRecord) -> dict:
+    """The fields of ~/smpl under the same names (rad, m, px), and joints (24, 3). What is not known is None."""
+    rotvec = rotmat_to_rotvec(person.rotmat)
+    numbers = {
+        "score": person.score,
+        "transl": person.transl,
+        "global_orient": rotvec[0],
+        "body_pose": rotvec[1:].reshape(69),
+        "betas": person.betas,
+        "confidence": person.joint_confidence,
+        "joints": person.joints,
+        "loss_before": person.loss_before,
+        "loss_after": person.loss_after,
+        "reprojection_px_before": person.reprojection_px_before,
+        "reprojection_px_after": person.reprojection_px_after,
+    }
+    return {"id": person.id, "steps": person.steps, **{name: _plain(value) for name, value in numbers.items()}}
+
+
+def _plain(value) -> float | list | None:
+    """JSON has no NaN: such a number becomes null."""
+    if np.ndim(value):
+        return [_plain(item) for item in value]
+    return round(float(value), 6) if np.isfinite(value) else None

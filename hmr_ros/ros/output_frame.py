@@ -1,0 +1,103 @@
+"""Where results are told: in the image's frame, or in `output_frame`, reached through tf2 at the image's stamp.
+
+tf2_ros is imported here alone, and only when `output_frame` is set: PyPI does not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from std_msgs.msg import Header
+
+from hmr_ros.frames import RigidTransform, move_person
+from hmr_ros.ros.node_config import NodeConfig
+from hmr_ros.types import Person
+
+Lookup = Callable[[str, str, object, float], RigidTransform]
+"""(target frame, source frame, stamp message, seconds to wait) -> T_target_source; raises TransformUnavailable."""
+
+
+class TransformUnavailable(Exception):
+    """tf2 does not know this transform at this time. The message says what it knows."""
+
+
+class OutputFrame:
+    """Without the transform, results stay in the image's frame, as their header then says, and `warning` says why."""
+
+    def __init__(self, node, config: NodeConfig, listen: Callable[..., Lookup] | None = None):
+        """listen: makes the lookup for a node; raises ImportError. Tests hand in their own."""
+        self._node = node
+        # tf2 knows no leading slash, which people bring along from ROS 1.
+        self._target = config.output_frame.lstrip("/")
+        self._timeout_s = config.output_frame_timeout_s
+        self._available = True
+        self._lookup: Lookup | None = None
+        self.warning = ""
+        if self._target:
+            try:
+                self._lookup = (listen or TfLookup)(node)
+            except ImportError as error:
+                self._warn(
+                    f"output_frame is {self._target!r} but tf2_ros cannot be imported ({error}): install "
+                    "ros-<distro>-tf2-ros-py; until then results are in the camera's frame"
+                )
+
+    def place(self, header: Header, people: tuple[Person, ...]) -> tuple[Header, tuple[Person, ...]]:
+        """header: the image's. Returns the header that results carry, and the people in its frame."""
+        source = header.frame_id.lstrip("/")
+        if self._lookup is None or source == self._target:
+            return header, people
+        try:
+            if not source:
+                raise TransformUnavailable("images carry no frame_id")
+            # Waiting is for a transform that is a little late. One that was not there last time is not waited for.
+            T_target_camera = self._lookup(
+                self._target, source, header.stamp, self._timeout_s if self._available else 0.0
+            )
+        except TransformUnavailable as error:
+            self._available = False
+            self._warn(
+                f"no transform to output_frame {self._target!r} at the image's stamp: {error}; "
+                f"results are in the camera's frame {source!r}"
+            )
+            return header, people
+        self._available, self.warning = True, ""
+        moved = tuple(move_person(T_target_camera, person) for person in people)
+        return Header(stamp=header.stamp, frame_id=self._target), moved
+
+    def close(self) -> None:
+        if self._lookup is not None and hasattr(self._lookup, "close"):
+            self._lookup.close()
+        self._lookup = None
+
+    def _warn(self, text: str) -> None:
+        # tf2's text holds times that change with every frame: one line in the log when it begins is enough.
+        if not self.warning:
+            self._node.get_logger().warning(text)
+        self.warning = text
+
+
+class TfLookup:
+    """A lookup in a buffer of its own, fed from /tf and /tf_static."""
+
+    def __init__(self, node):
+        from tf2_ros import Buffer, TransformException, TransformListener
+
+        self._error = TransformException
+        self._buffer = Buffer()
+        self._listener = TransformListener(self._buffer, node)
+
+    def __call__(self, target: str, source: str, stamp, timeout_s: float) -> RigidTransform:
+        from rclpy.duration import Duration
+        from rclpy.time import Time
+
+        wait = Duration(nanoseconds=int(timeout_s * 1e9))
+        try:
+            found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp), wait).transform
+        except self._error as error:
+            raise TransformUnavailable(str(error)) from error
+        t, q = found.translation, found.rotation
+        return RigidTransform.from_quat((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
+
+    def close(self) -> None:
+        self._listener.unregister()

@@ -1,0 +1,31 @@
+"""`~/reset_tracks` and `~/save_snapshot`, where std_srvs is installed. It is imported here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class ServiceError(Exception):
+    """The request cannot be done now. The message says why and what to do."""
+
+
+def offer(node, **actions: Callable[[], str]) -> list:
+    """Trigger services named ~/<keyword>. An action returns what it did in words, or raises ServiceError or OSError."""
+    try:
+        from std_srvs.srv import Trigger
+    except ImportError as error:
+        names = ", ".join(f"~/{name}" for name in actions)
+        node.get_logger().info(f"no services {names}: std_srvs cannot be imported ({error}); the rest works without")
+        return []
+
+    def handler(action: Callable[[], str]):
+        def handle(request, response):
+            try:
+                response.success, response.message = True, action()
+            except (ServiceError, OSError) as error:
+                response.success, response.message = False, str(error)
+            return response
+
+        return handle
+
+    return [node.create_service(Trigger, f"~/{name}", handler(action)) for name, action in actions.items()]
