@@ -16,6 +16,9 @@ ROS = {
     "diagnostic_msgs",
     "std_msgs",
     "tf2_msgs",
+    "tf2_ros",
+    "std_srvs",
+    "hri_msgs",
     "cv_bridge",
 }
 STAGES = {"crop", "tracker", "smoothing", "regressor", "tto", "body_model", "backends", "keypoints"}

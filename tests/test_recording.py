@@ -15,7 +15,6 @@ from hmr_ros.recording import (
     people_at_once,
     report,
     summarise,
-    write_tracks,
 )
 from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.smpl_file import load_body
@@ -28,7 +27,9 @@ def person(track_id=1, steps=3, before=8.0, after=2.0, joints=None):
     rotmat = rotvec_to_rotmat(RNG.normal(size=(24, 3)).astype(np.float32) * 0.3)
     joints = RNG.normal(size=(24, 3)).astype(np.float32) if joints is None else joints
     transl = np.array([0, 0, 3], np.float32)
-    return PersonRecord(track_id, 0.9, rotmat, np.full(10, 0.1, np.float32), transl, joints, steps, before, after)
+    return PersonRecord(
+        track_id, 0.9, rotmat, np.full(10, 0.1, np.float32), transl, joints, steps, before, after, np.ones(24), 0.5, 0.2
+    )
 
 
 def frame(index, *people, latency_ms=10.0):
@@ -72,17 +73,6 @@ def test_accuracy_takes_the_person_nearest_to_the_truth_and_the_frame_it_belongs
     frames = [frame(i, person(1, joints=truth[i] + 5.0), person(2, joints=truth[i] + [0, 0, 0.01])) for i in (3, 1)]
     assert accuracy(frames, truth) == {"mpjpe_mm": 0.0, "pa_mpjpe_mm": 0.0}
     assert accuracy([frame(99, person())], truth)["mpjpe_mm"] is None, "a frame beyond the truth is not counted"
-
-
-def test_tracks_hold_every_frame_of_each_person_once(tmp_path):
-    frames = [frame(0, person(7)), frame(1, person(7), person(8)), frame(2, person(8)), frame(3)]
-    paths = write_tracks(tmp_path, frames, 25, "space")
-    assert sorted(p.name for p in paths) == ["person_7.npz", "person_8.npz"]
-    with np.load(tmp_path / "person_7.npz", allow_pickle=False) as track:
-        assert track["poses"].shape == (2, 72) and track["trans"].shape == (2, 3) and track["betas"].shape == (10,)
-        assert track["mocap_framerate"] == 25 and track["frame"].tolist() == [0, 1]
-        rotmat = rotvec_to_rotmat(track["poses"].reshape(2, 24, 3))
-        assert np.allclose(rotmat[0], frames[0].people[0].rotmat, atol=1e-5)
 
 
 def test_overlay_is_complete_and_its_picture_the_fullest(tmp_path):

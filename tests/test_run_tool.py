@@ -133,5 +133,5 @@ def test_real_run_finds_the_walker(real_run):
     assert len(list(open_media(real_run.out / "overlay.mp4"))) == 20
     (track,) = real_run.out.glob("person_*.npz")
     with np.load(track, allow_pickle=False) as data:
-        assert data["poses"].shape == (20, 72) and np.isfinite(data["joints"]).all()
-        assert np.all(data["trans"][:, 2] > 1), "in front of the camera"
+        assert data["body_pose"].shape == (20, 69) and np.isfinite(data["joints"]).all()
+        assert np.all(data["transl"][:, 2] > 1), "in front of the camera"

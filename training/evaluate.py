@@ -19,7 +19,7 @@ import tyro
 from tqdm import tqdm
 
 from hmr_ros import skeleton
-from hmr_ros.bundle import Bundle
+from hmr_ros.bundle import Bundle, load_bundle
 from hmr_ros.camera import Camera
 from hmr_ros.config import ModelConfig, PipelineConfig, TtoConfig
 from hmr_ros.factory import build_pipeline, load_model
@@ -45,6 +45,8 @@ class EvaluateConfig:
     data: Literal["mocap-val", "pose2sim-cam1"] = "mocap-val"
     json: Path | None = None
     """Where to write the figures."""
+    record: bool = False
+    """Write the figures into the bundle's manifest too, and from them which prediction it returns when no step fits."""
     bundle: str = "default"
     body: str = "open"
     root: Path = Path("../shared/data")
@@ -194,6 +196,17 @@ def provenance(config: EvaluateConfig, bundle: Bundle) -> dict:
     }
 
 
+def record(bundle: Bundle, result: dict) -> None:
+    """Add the figures to the bundle's manifest, which no digest covers."""
+    name = f"{result['data']}, {result['source_2d']}"
+    metrics = {**bundle.manifest["metrics"], name: {k: result[k] for k in ("steps", "auxiliary", "peer") if k in result}}
+    manifest = {**bundle.manifest, "metrics": metrics}
+    if "auxiliary" in result and "detector-like" in result["source_2d"]:
+        better = result["auxiliary"]["mpjpe_mm"] < result["steps"]["0"]["mpjpe_mm"]
+        manifest["without_steps"] = "auxiliary" if better else "regressor"
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
 def markdown(result: dict) -> str:
     """The figures as a table, one row per number of steps."""
     columns = [c for c in next(iter(result["steps"].values())) if c.endswith("_mm")]
@@ -214,6 +227,8 @@ def main(config: EvaluateConfig) -> dict:
     print(markdown(result))
     if config.json:
         config.json.write_text(json.dumps(result, indent=2) + "\n")
+    if config.record:
+        record(load_bundle(config.bundle), result)
     return result
 
 

@@ -30,6 +30,14 @@ KEYPOINT_OUTLIERS = {
 ARMS, LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel")
 
 
+LIMB_JOINTS = tuple(
+    [skeleton.JOINT_NAMES.index(f"{side}_{part}") for part in parts]
+    for side in ("left", "right")
+    for parts in (("collar", "shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot"))
+)
+"""Joints of each arm and leg."""
+
+
 class Sample(NamedTuple):
     """A batch as the network sees it, with its truth."""
 
@@ -217,12 +225,13 @@ def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) ->
 
 
 def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
-    """Mirrored half of the time, joints perturbed, and in half of them the collars take a part of the arms' elevation (the data's
-    never do)."""
+    """More poses than were captured: limbs exchanged between people, mirrored half of the time, the whole body leaning, joints
+    perturbed, and in half of them the collars take a part of the arms' elevation (the data's never do)."""
     batch = len(rotvec)
+    rotvec = exchange_limbs(rotvec, rng)
     mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * torch.tensor([1.0, -1, -1])
     rotvec = torch.where(torch.rand(batch, 1, 1, generator=rng) < 0.5, mirrored, rotvec)
-    amount = 0.12 * torch.rand(batch, 1, 1, generator=rng) ** 2
+    amount = 0.2 * torch.rand(batch, 1, 1, generator=rng) ** 2
     rotvec = rotvec + amount * torch.randn(rotvec.shape, generator=rng)
     for collar, shoulder in (("left_collar", "left_shoulder"), ("right_collar", "right_shoulder")):
         c, s = skeleton.JOINT_NAMES.index(collar), skeleton.JOINT_NAMES.index(shoulder)
@@ -233,6 +242,15 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     return rotvec
 
 
+def exchange_limbs(rotvec: Tensor, rng: torch.Generator, share: float = 0.25) -> Tensor:
+    """Each arm and each leg is somebody else's with probability `share`: people do with one limb what others do with another."""
+    for limb in LIMB_JOINTS:
+        other = rotvec[torch.randperm(len(rotvec), generator=rng)][:, limb]
+        chosen = torch.rand(len(rotvec), 1, 1, generator=rng) < share
+        rotvec = rotvec.index_copy(1, torch.tensor(limb), torch.where(chosen, other, rotvec[:, limb]))
+    return rotvec
+
+
 def random_view(batch: int, rng: torch.Generator) -> Tensor:
     """(B, 3, 3): from the y-up world of the data to the optical frame (y down) of a camera looking from anywhere."""
 
@@ -240,14 +258,15 @@ def random_view(batch: int, rng: torch.Generator) -> Tensor:
         return rotvec_to_rotmat(torch.nn.functional.one_hot(torch.tensor(axis), 3) * angle[:, None])
 
     yaw = 2 * math.pi * torch.rand(batch, generator=rng)
-    pitch = torch.deg2rad(5 + 15 * torch.randn(batch, generator=rng))
-    roll = torch.deg2rad(4 * torch.randn(batch, generator=rng))
+    pitch = torch.deg2rad(8 + 18 * torch.randn(batch, generator=rng))
+    roll = torch.deg2rad(9 * torch.randn(batch, generator=rng))
+    lean = [torch.deg2rad(10 * torch.randn(batch, generator=rng)) for _ in range(2)]
     # One in twenty lies, hangs or stands on the hands.
     tumbled = torch.rand(batch, generator=rng) < 0.05
     pitch = torch.where(tumbled, math.pi * torch.randn(batch, generator=rng), pitch)
     roll = torch.where(tumbled, math.pi / 2 * torch.randn(batch, generator=rng), roll)
     flip = about(0, torch.full((batch,), math.pi))
-    return about(2, roll) @ about(0, pitch) @ flip @ about(1, yaw)
+    return about(2, roll) @ about(0, pitch) @ flip @ about(0, lean[0]) @ about(2, lean[1]) @ about(1, yaw)
 
 
 def random_position(batch: int, rng: torch.Generator) -> Tensor:

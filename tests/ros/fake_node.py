@@ -27,6 +27,9 @@ class FakeBody:
         FakeBody.calls += 1
         return (transl[:, None] + np.random.default_rng(1).normal(size=(8, 3))).astype(np.float32)
 
+    def keypoints(self, rotmat, betas, transl):
+        return (transl[:, None] + np.random.default_rng(2).normal(size=(23, 3))).astype(np.float32)
+
 
 def person(person_id: int = 7, seed: int = 0) -> Person:
     """Somebody with a pose unlike the identity and consistent orientations."""
@@ -56,6 +59,7 @@ def person(person_id: int = 7, seed: int = 0) -> Person:
 
 class FakePipeline:
     body = FakeBody()
+    resets = 0
 
     def __init__(self, config):
         self.config = config
@@ -78,10 +82,16 @@ class FakePipeline:
         self.config = config
 
     def reset(self):
-        pass
+        self.resets += 1
 
     def describe(self):
-        return {"backend": "fake", "shape_space": "fake", "bundle": "none", "mesh_calls": FakeBody.calls}
+        return {
+            "backend": "fake",
+            "shape_space": "fake",
+            "bundle": "none",
+            "mesh_calls": FakeBody.calls,
+            "resets": self.resets,
+        }
 
 
 def build(config):
