@@ -19,15 +19,17 @@ import tyro
 from tqdm import tqdm
 
 from hmr_ros import skeleton
+from hmr_ros.body_model import BodyModel
 from hmr_ros.bundle import Bundle, load_bundle
 from hmr_ros.camera import Camera
-from hmr_ros.config import ModelConfig, PipelineConfig, TtoConfig
+from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig
 from hmr_ros.factory import build_pipeline, load_model
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.metrics import mpjpe, pa_mpjpe, pve
-from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.regressor import Observation, Regressor, observe
 from hmr_ros.tto import Optimiser
-from hmr_ros.types import Frame, Keypoints
+from hmr_ros.types import BodyPose, Frame, Keypoints
+from training import detector_loop
 from training.body import BodyArrays
 from training.config import NoiseConfig
 from training.synthesis import Poses, Synthesis
@@ -42,7 +44,7 @@ EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, occlusion=0, trunca
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    data: Literal["mocap-val", "pose2sim-cam1"] = "mocap-val"
+    data: Literal["mocap-val", "detector-loop", "pose2sim-cam1"] = "mocap-val"
     json: Path | None = None
     """Where to write the figures."""
     record: bool = False
@@ -51,6 +53,8 @@ class EvaluateConfig:
     body: str = "open"
     root: Path = Path("../shared/data")
     """Folder that holds `mocap/` and `pose2sim_cam1/`."""
+    pairs: Path = Path("runs/loop_val.npz")
+    """File of `training.detector_loop`, for --data detector-loop."""
     keypoints: Literal["detector-like", "exact"] = "detector-like"
     """2D source of mocap-val: with a detector's errors (`training.synthesis`), or the true projections."""
     limit: int = 0
@@ -66,41 +70,63 @@ def figures(errors: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def evaluate_mocap(config: EvaluateConfig) -> dict:
-    """Held-out motion capture under random bodies, cameras and detector-like noise: MPJPE, PA-MPJPE, PVE by steps."""
-    body, bundle, graphs = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    """Held-out motion capture under random bodies, cameras and detector-like noise."""
+    body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body))
     poses = Poses(config.root / "mocap" / "poses_cmu_val.npz").rotvec[: config.limit or None]
     noise = EXACT if config.keypoints == "exact" else config.noise
     sample = Synthesis(BodyArrays.of(body), noise)(poses, torch.Generator().manual_seed(config.seed), augment=False)
+    truth = BodyPose(*(a.numpy() for a in (sample.truth.rotmat, sample.truth.betas, sample.transl)))
+    result = errors_by_steps(Observation(*(a.numpy() for a in sample.inputs)), truth, model)
+    source = {"source_2d": f"synthetic, {config.keypoints}", "noise": asdict(noise)}
+    return {**result, "frames": len(poses), **source, **provenance(config, bundle)}
+
+
+def evaluate_pairs(config: EvaluateConfig) -> dict:
+    """Rendered people whose keypoints the real detector found (`training.detector_loop`); those it missed do not count."""
+    body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    pairs = {name: array[: config.limit or None] for name, array in detector_loop.load(config.pairs).items()}
+    found = pairs["found"].astype(bool)
+    rotmat, betas, transl, uv, confidence, world = (
+        pairs[name][found] for name in ("rotmat", "betas", "transl", "uv", "confidence", "world")
+    )
+    confidence = np.where(confidence >= KeypointsConfig().min_confidence, confidence, 0)
+    world = np.where(np.abs(world).sum(-1, keepdims=True) > 0, world, np.nan)
+    ideal = Camera(np.eye(3), 1, 1)  # uv is in normalised image coordinates already
+    seen = observe(Keypoints(uv, confidence, np.ones(len(uv), np.float32), world), ideal)
+    result = errors_by_steps(seen, BodyPose(rotmat, betas, transl), model)
+    source = {"source_2d": "BlazePose on renders (detected)", "missed": int((~found).sum())}
+    return {**result, "frames": int(found.sum()), **source, **provenance(config, bundle)}
+
+
+def errors_by_steps(seen: Observation, truth: BodyPose, model: tuple) -> dict:
+    """MPJPE, PA-MPJPE, PVE and root translation error, by number of steps, and of the auxiliary prediction.
+
+    Joints are SMPL's 24; MPJPE and PVE after moving both pelvises to the origin. model: as `factory.load_model` returns it.
+    """
+    body, bundle, graphs = model
     regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
-    errors: dict[str, dict[str, list]] = {str(s): {} for s in STEPS} | {"auxiliary": {}}
-    for start in tqdm(range(0, len(poses), CHUNK), desc="mocap-val", unit="batch"):
+    errors: dict[str, dict[str, list]] = {}
+    for start in tqdm(range(0, len(truth), CHUNK), desc="people", unit=f"x{CHUNK}", mininterval=2):
         part = slice(start, start + CHUNK)
-        truth = [a[part].numpy() for a in (sample.truth.rotmat, sample.truth.betas, sample.transl)]
-        seen = Observation(*(a[part].numpy() for a in sample.inputs))
-        regression = regressor(seen)
+        regression = regressor(Observation(*(array[part] for array in vars(seen).values())))
         answers = {str(s): optimiser(regression, TtoConfig(max_steps=s, tolerance=0.0)).pose for s in STEPS}
-        true_joints, _ = body.joints(*truth)
-        true_vertices = body.vertices(*truth)
         for name, pose in (answers | {"auxiliary": regression.auxiliary}).items():
-            fitted = (pose.rotmat, pose.betas, pose.transl)
-            joints, _ = body.joints(*fitted)
-            found = {
-                "mpjpe": mpjpe(joints, true_joints),
-                "pa_mpjpe": pa_mpjpe(joints, true_joints),
-                "pve": pve(body.vertices(*fitted), true_vertices, joints[:, 0], true_joints[:, 0]),
-                "root_translation": 1000 * np.linalg.norm(joints[:, 0] - true_joints[:, 0], axis=-1),
-            }
-            for metric, values in found.items():
-                errors[name].setdefault(metric, []).append(values)
+            for metric, values in body_errors(body, pose, truth[part]).items():
+                errors.setdefault(name, {}).setdefault(metric, []).append(values)
     table = {name: figures({m: np.concatenate(v) for m, v in by.items()}) for name, by in errors.items()}
+    return {"steps": {str(s): table[str(s)] for s in STEPS}, "auxiliary": table["auxiliary"]}
+
+
+def body_errors(body: BodyModel, pose: BodyPose, truth: BodyPose) -> dict[str, np.ndarray]:
+    """Errors of N people, mm, (N,) each."""
+    fitted, true = ((p.rotmat, p.betas, p.transl) for p in (pose, truth))
+    joints, true_joints = body.joints(*fitted)[0], body.joints(*true)[0]
     return {
-        "steps": {str(s): table[str(s)] for s in STEPS},
-        "auxiliary": table["auxiliary"],
-        "frames": len(poses),
-        "source_2d": f"synthetic, {config.keypoints}",
-        "noise": asdict(noise),
-        **provenance(config, bundle),
+        "mpjpe": mpjpe(joints, true_joints),
+        "pa_mpjpe": pa_mpjpe(joints, true_joints),
+        "pve": pve(body.vertices(*fitted), body.vertices(*true), joints[:, 0], true_joints[:, 0]),
+        "root_translation": 1000 * np.linalg.norm(joints[:, 0] - true_joints[:, 0], axis=-1),
     }
 
 
@@ -199,7 +225,10 @@ def provenance(config: EvaluateConfig, bundle: Bundle) -> dict:
 def record(bundle: Bundle, result: dict) -> None:
     """Add the figures to the bundle's manifest, which no digest covers."""
     name = f"{result['data']}, {result['source_2d']}"
-    metrics = {**bundle.manifest["metrics"], name: {k: result[k] for k in ("steps", "auxiliary", "peer") if k in result}}
+    metrics = {
+        **bundle.manifest["metrics"],
+        name: {k: result[k] for k in ("steps", "auxiliary", "peer") if k in result},
+    }
     manifest = {**bundle.manifest, "metrics": metrics}
     if "auxiliary" in result and "detector-like" in result["source_2d"]:
         better = result["auxiliary"]["mpjpe_mm"] < result["steps"]["0"]["mpjpe_mm"]
@@ -222,7 +251,8 @@ def markdown(result: dict) -> str:
 
 def main(config: EvaluateConfig) -> dict:
     torch.set_num_threads(1)
-    result = evaluate_mocap(config) if config.data == "mocap-val" else evaluate_pose2sim(config)
+    protocols = {"mocap-val": evaluate_mocap, "detector-loop": evaluate_pairs, "pose2sim-cam1": evaluate_pose2sim}
+    result = protocols[config.data](config)
     print(f"{result['data']}: {result['frames']} frames, 2D: {result['source_2d']}, bundle {result['bundle']}; mm\n")
     print(markdown(result))
     if config.json:

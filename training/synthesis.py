@@ -225,8 +225,8 @@ def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) ->
 
 
 def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
-    """More poses than were captured: limbs exchanged between people, mirrored half of the time, the whole body leaning, joints
-    perturbed, and in half of them the collars take a part of the arms' elevation (the data's never do)."""
+    """More poses than were captured: limbs exchanged between people, bodies mirrored half of the time, joints perturbed, and in half
+    of them the collars take a part of the arms' elevation (the data's never do)."""
     batch = len(rotvec)
     rotvec = exchange_limbs(rotvec, rng)
     mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * torch.tensor([1.0, -1, -1])
