@@ -76,11 +76,11 @@ class NoiseConfig:
     """Probability that an elbow or wrist well behind the trunk is missing."""
     truncation: float = 0.2
     """Probability that the image's border cuts the person."""
-    without_3d: float = 0.25
+    without_3d: float = 0.2
     """Probability that the detector gives no 3D of its own."""
-    turn_deg: float = 8.0
+    turn_deg: float = 7.0
     """Standard deviation of the detector's 3D orientation error about each axis, degrees."""
-    sigma_3d_m: float = 0.025
+    sigma_3d_m: float = 0.022
     """Standard deviation of its 3D error per keypoint, before factors; it grows along the limbs and is larger in depth."""
     flips_3d: float = 0.04
     """Probability that an arm or leg bends towards the camera instead of away, or the reverse."""
@@ -94,7 +94,7 @@ class TrainConfig:
     """Body model: 'open', or the path of an SMPL file."""
     out: Path = Path("runs/keypoints")
     """Checkpoints and logs; a run found here is resumed."""
-    steps: int = 20000
+    steps: int = 18000
     batch: int = 256
     learning_rate: float = 1e-3
     """Peak of Adam's learning rate; one-cycle cosine schedule."""

@@ -36,6 +36,7 @@ LIMB_JOINTS = tuple(
     for parts in (("collar", "shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot"))
 )
 """Joints of each arm and leg."""
+SPINE_JOINTS = tuple(skeleton.JOINT_NAMES.index(f"spine{i}") for i in (1, 2, 3))
 
 
 class Sample(NamedTuple):
@@ -174,7 +175,7 @@ class Synthesis:
             root = points[:, limb[:1]]
             flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
             points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
-        depth = torch.stack([torch.ones(batch), torch.ones(batch), 0.95 - 0.45 * uniform(batch)], -1)
+        depth = torch.stack([torch.ones(batch), torch.ones(batch), 1.0 - 0.45 * uniform(batch)], -1)
         points = points * (depth * torch.exp(0.08 * normal(batch, 1)))[:, None]
         error = normal(batch, 23, 3) * torch.tensor([1.0, 1.0, 1.8]) * torch.exp(noise.spread * normal(batch, 1, 1))
         points = points + noise.sigma_3d_m * (self.down_the_limbs @ error)
@@ -231,8 +232,11 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     rotvec = exchange_limbs(rotvec, rng)
     mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * torch.tensor([1.0, -1, -1])
     rotvec = torch.where(torch.rand(batch, 1, 1, generator=rng) < 0.5, mirrored, rotvec)
-    amount = 0.2 * torch.rand(batch, 1, 1, generator=rng) ** 2
+    amount = 0.35 * torch.rand(batch, 1, 1, generator=rng) ** 2
     rotvec = rotvec + amount * torch.randn(rotvec.shape, generator=rng)
+    bend = 0.12 * torch.rand(batch, 1, generator=rng) * torch.randn(batch, 3, generator=rng)
+    for joint in SPINE_JOINTS:  # the trunk bends and twists as a whole, on top of its joints' own noise
+        rotvec[:, joint] += bend
     for collar, shoulder in (("left_collar", "left_shoulder"), ("right_collar", "right_shoulder")):
         c, s = skeleton.JOINT_NAMES.index(collar), skeleton.JOINT_NAMES.index(shoulder)
         driven = torch.rand(batch, generator=rng) < 0.5
@@ -242,7 +246,7 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     return rotvec
 
 
-def exchange_limbs(rotvec: Tensor, rng: torch.Generator, share: float = 0.25) -> Tensor:
+def exchange_limbs(rotvec: Tensor, rng: torch.Generator, share: float = 0.3) -> Tensor:
     """Each arm and each leg is somebody else's with probability `share`: people do with one limb what others do with another."""
     for limb in LIMB_JOINTS:
         other = rotvec[torch.randperm(len(rotvec), generator=rng)][:, limb]
