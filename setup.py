@@ -16,6 +16,18 @@ setup(
     name=NAME,
     version="0.1.0",
     description="Real-time SMPL human mesh recovery for ROS 2, with test-time optimisation under a deadline.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    keywords=["ROS", "ROS 2", "SMPL", "human mesh recovery", "pose estimation", "human-robot interaction"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     author="The hmr_ros developers",
     maintainer="The hmr_ros developers",
     maintainer_email="hmr_ros@users.noreply.github.com",
@@ -47,11 +59,20 @@ setup(
             "ros-geometry-msgs==5.5.1",
             "ros-visualization-msgs==5.5.1",
             "ros-std-msgs==5.5.1",
+            "ros-std-srvs==5.5.1",
             "ros-diagnostic-msgs==5.5.1",
             "ros-lifecycle-msgs==2.3.0",
         ],
+        # Apache-2.0; a page in the browser, served from the wheel.
+        "viewer": ["viser>=1.0"],
+        # Permissive; the pages of docs/.
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5"],
         "training": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.3", "tensorboard>=2.14", "tyro>=0.8"],
-        "test": ["pytest>=7", "hypothesis>=6", "ruff"],
+        # Apache-2.0; recordings (rosbag2) without ROS.
+        "bags": ["rosbags>=0.11"],
+        # The readers of BVH (MIT) and MCAP (MIT) are others' than those that we write with.
+        "test": ["pytest>=7", "hypothesis>=6", "pyyaml", "rosbags>=0.11", "bvhio>=1.5", "mcap-ros2-support>=0.5"],
+        "lint": ["ruff", "mypy>=1.8"],
         # Non-commercial, like the SMPL files it reads: the reference that some tests compare with where it is installed.
         "reference": ["smplx>=0.1.28"],
     },
@@ -63,6 +84,11 @@ setup(
             f"hmr_benchmark = {NAME}.tools.benchmark:main",
             f"hmr_demo = {NAME}.ros.demo:main",
             f"camera_publisher = {NAME}.ros.camera_publisher:main",
+            f"hmr_viewer = {NAME}.ros.viewer:main",
+            f"smpl_listener = {NAME}.ros.examples.smpl_listener:main",
+            f"separation_monitor = {NAME}.ros.examples.separation_monitor:main",
+            f"upper_body_retarget = {NAME}.ros.examples.upper_body_retarget:main",
+            f"viewer = {NAME}.ros.viewer:main",  # `ros2 run hmr_ros viewer`
         ]
     },
 )

@@ -1,39 +1,39 @@
-"""The node beside a camera that plays a file in a loop, to look at in RViz.
+"""The node beside a camera that plays a file in a loop, or is a real one:
 
-ros2 launch hmr_ros demo.launch.py source:=/path/to/clip.mp4
+ros2 launch hmr_ros demo.launch.py source:=/path/to/clip.mp4 viewer:=true
+
+Takes every argument of hmr.launch.py too.
 """
 
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 ARGUMENTS = {
-    "source": ("", "Video, image, folder of images, or a camera's index; empty: the clip that ships."),
+    "source": ("", "Video, image, folder of images, or a camera's index (0, 1 ...); empty: the clip that ships."),
     "rate": ("1.0", "Playback speed; 0.5 is half speed."),
-    "publish_tf": ("true", "Publish person_<id>/<joint> on /tf."),
+    "image": ("/camera/image_raw", "Topic to play on."),
+    "camera_info": ("/camera/camera_info", "Topic of the camera's CameraInfo."),
 }
 
 
-def generate_launch_description():
-    topics = [("image", "/camera/image_raw"), ("camera_info", "/camera/camera_info")]
-    camera = Node(
-        package="hmr_ros",
-        executable="camera_publisher",
-        arguments=[LaunchConfiguration("source"), "--loop", "--rate", LaunchConfiguration("rate")],
-        remappings=topics,
-        output="screen",
-    )
-    hmr = Node(
-        package="hmr_ros",
-        executable="hmr_node",
-        name="hmr",
-        parameters=[{"publish_tf": LaunchConfiguration("publish_tf")}],
-        remappings=topics,
-        output="screen",
-    )
+def generate_launch_description() -> LaunchDescription:
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
+    camera = Node(
+        package="hmr_ros",
+        executable="camera_publisher",
+        arguments=[LaunchConfiguration("source"), "--loop", "--rate", LaunchConfiguration("rate")],
+        remappings=[(name, LaunchConfiguration(name)) for name in ("image", "camera_info")],
+        output="screen",
+    )
+    launch_file = Path(get_package_share_directory("hmr_ros")) / "launch" / "hmr.launch.py"
+    hmr = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(launch_file)))
     return LaunchDescription([*declared, camera, hmr])

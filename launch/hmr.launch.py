@@ -1,7 +1,8 @@
 """Start the node:  ros2 launch hmr_ros hmr.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
 
 The node configures and activates itself (autostart:=false leaves that to a lifecycle manager). Arguments left empty keep
-what the parameter file says, and what that does not say is the node's default.
+what the parameter file says, and what that does not say is the node's default. For several cameras, include this file once
+for each, with a namespace of its own.
 """
 
 from pathlib import Path
@@ -15,21 +16,44 @@ from launch_ros.actions import Node
 from hmr_ros.config import PipelineConfig, describe
 from hmr_ros.ros.node_config import NodeConfig
 
+GRAPH = {
+    "image": ("image", "Image topic, without /compressed."),
+    "camera_info": ("camera_info", "CameraInfo topic of that camera."),
+    "namespace": ("", "Namespace of the node and its topics; one per camera."),
+    "name": ("hmr", "Name of the node; its outputs are below it: /<namespace>/<name>/smpl ..."),
+}
+"""Launch argument: default and description."""
+
 SETTINGS = {
+    "image_transport": "image_transport",
+    "image_reliability": "image_reliability",
+    "image_rectified": "image_rectified",
+    "default_vertical_fov_deg": "default_vertical_fov_deg",
     "bundle": "model.bundle",
     "body": "model.body",
     "backend": "model.backend",
     "max_people": "keypoints.max_people",
     "max_steps": "tto.max_steps",
     "deadline_ms": "tto.deadline_ms",
-    "image_transport": "image_transport",
-    "image_reliability": "image_reliability",
-    "image_rectified": "image_rectified",
-    "default_vertical_fov_deg": "default_vertical_fov_deg",
+    "output_frame": "output_frame",
     "publish_tf": "publish_tf",
+    "publish_hri": "publish_hri",
+    "mesh_rate_hz": "mesh_rate_hz",
     "autostart": "autostart",
 }
 """Launch argument: the node's parameter. Descriptions and types come from the config dataclasses."""
+
+PROCESS = {
+    "params_file": ("", "Parameter file (YAML); empty: config/hmr.yaml of this package."),
+    "use_sim_time": ("false", "Take the time from /clock, as with Gazebo or `ros2 bag play --clock`."),
+    "respawn": ("false", "Start the node again when it ends unasked."),
+    "viewer": ("false", "Serve a live view to the browser (needs viser); the log says at which address."),
+    "rviz": ("false", "Open RViz with every output of the node (needs rviz2)."),
+    "log_level": ("info", "debug, info, warn or error."),
+}
+
+RVIZ_TOPICS = ("markers", "overlay", "poses", "mesh", "smpl")
+"""Outputs that config/hmr.rviz shows, of a node /hmr."""
 
 ROWS = {
     name: (item, default) for config in (NodeConfig(), PipelineConfig()) for name, item, default in describe(config)
@@ -38,19 +62,11 @@ BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "n
 
 
 def generate_launch_description() -> LaunchDescription:
-    params_file = str(Path(get_package_share_directory("hmr_ros")) / "config" / "hmr.yaml")
+    settings = {name: ("", explain(name)) for name in SETTINGS}
     arguments = [
-        DeclareLaunchArgument("image", default_value="image", description="Image topic, without /compressed."),
-        DeclareLaunchArgument(
-            "camera_info", default_value="camera_info", description="CameraInfo topic of that camera."
-        ),
-        DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
-        DeclareLaunchArgument("name", default_value="hmr", description="Name of the node; outputs are below it."),
-        DeclareLaunchArgument("params_file", default_value=params_file, description="Parameter file (YAML)."),
-        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
-        DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error."),
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in {**GRAPH, **settings, **PROCESS}.items()
     ]
-    arguments += [DeclareLaunchArgument(name, default_value="", description=explain(name)) for name in SETTINGS]
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])
 
 
@@ -58,27 +74,57 @@ def explain(argument: str) -> str:
     item, default = ROWS[SETTINGS[argument]]
     choices = item.metadata["choices"]
     one_of = f"One of {', '.join(choices)}. " if choices else ""
-    return f"{item.metadata['doc']} {one_of}Default: {default!r}."
+    return f"{item.metadata['doc']} {one_of}The node's default: {default!r}."
 
 
 def start(context) -> list[Node]:
-    def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
-
-    settings = {parameter: parse(name, value(name)) for name, parameter in SETTINGS.items() if value(name)}
-    settings["use_sim_time"] = BOOLEANS[value("use_sim_time").lower()]
-    logger = ".".join(filter(None, [*value("namespace").split("/"), value("name")]))
+    given = {name: LaunchConfiguration(name).perform(context) for name in (*GRAPH, *SETTINGS, *PROCESS)}
+    settings = {SETTINGS[name]: parse(name, given[name]) for name in SETTINGS if given[name]}
+    use_sim_time = {"use_sim_time": boolean("use_sim_time", given)}
+    params_file = given["params_file"] or str(Path(get_package_share_directory("hmr_ros")) / "config" / "hmr.yaml")
+    logger = ".".join(filter(None, [*given["namespace"].split("/"), given["name"]]))
+    common = {
+        "package": "hmr_ros",
+        "namespace": given["namespace"],
+        "output": "screen",
+        "respawn": boolean("respawn", given),
+        "respawn_delay": 2.0,
+    }
     node = Node(
-        package="hmr_ros",
         executable="hmr_node",
-        name=value("name"),
-        namespace=value("namespace"),
-        parameters=[value("params_file"), settings],
-        remappings=[("image", value("image")), ("camera_info", value("camera_info"))],
-        arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
-        output="screen",
+        name=given["name"],
+        parameters=[params_file, settings, use_sim_time],
+        remappings=[("image", given["image"]), ("camera_info", given["camera_info"])],
+        arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
+        **common,
     )
-    return [node]
+    windows = [rviz(given, use_sim_time)] if boolean("rviz", given) else []
+    if not boolean("viewer", given):
+        return [node, *windows]
+    watch = {"node": given["name"], "body": given["body"] or ROWS[SETTINGS["body"]][1]}
+    viewer = Node(
+        executable="viewer",
+        name=f"{given['name']}_viewer",
+        parameters=[watch, use_sim_time],
+        remappings=[("camera_info", given["camera_info"])],
+        **common,
+    )
+    return [node, viewer, *windows]
+
+
+def rviz(given: dict[str, str], use_sim_time: dict[str, bool]) -> Node:
+    outputs = "/".join(["", *filter(None, given["namespace"].split("/")), given["name"]])
+    file = Path(get_package_share_directory("hmr_ros")) / "config" / "hmr.rviz"
+    frame = ["-f", given["output_frame"]] if given["output_frame"] else []  # else the camera's, as the file says
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name=f"{given['name']}_rviz",
+        arguments=["-d", str(file), *frame],
+        parameters=[use_sim_time],
+        remappings=[(f"/hmr/{topic}", f"{outputs}/{topic}") for topic in RVIZ_TOPICS],
+        output="log",
+    )
 
 
 def parse(argument: str, text: str):
@@ -88,3 +134,10 @@ def parse(argument: str, text: str):
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise ValueError(f"launch argument {argument}:={text}: expected a {kind.__name__}") from None
+
+
+def boolean(argument: str, given: dict[str, str]) -> bool:
+    try:
+        return BOOLEANS[given[argument].lower()]
+    except KeyError:
+        raise ValueError(f"launch argument {argument}:={given[argument]}: expected true or false") from None

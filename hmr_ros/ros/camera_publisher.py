@@ -127,7 +127,8 @@ def main() -> int:
             stamps += play(node, media, options.rate, options.still_seconds)
             if not options.loop:
                 break
-        node.finish()
+        if rclpy.ok():  # not after Ctrl-C, which has already shut ROS down
+            node.finish()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

@@ -95,7 +95,9 @@ class Publishers:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
-            self._tf_warning = f"publish_tf is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs"
+            self._tf_warning = (
+                f"publish_tf is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs"
+            )
             self._node.get_logger().warning(self._tf_warning)
             return None
         return self._node.create_publisher(TFMessage, "/tf", _TF)

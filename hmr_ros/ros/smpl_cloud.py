@@ -13,46 +13,17 @@ from array import array
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 
-from hmr_ros.metrics import reprojection_error
-from hmr_ros.rotation import rotmat_to_rotvec
+from hmr_ros.recording import PersonRecord
+from hmr_ros.ros.smpl_record import POINT_FIELD_TYPES, RECORD, describe_fields, to_records
 
-RECORD = np.dtype(
-    [
-        ("x", "<f4"), ("y", "<f4"), ("z", "<f4"),  # transl, m, optical frame
-        ("id", "<u4"),
-        ("score", "<f4"),
-        ("global_orient", "<f4", 3),  # axis-angle, rad
-        ("body_pose", "<f4", 69),  # axis-angle of joints 1 to 23, rad
-        ("betas", "<f4", 10),  # in the shape space that ~/body_model names
-        ("confidence", "<f4", 24),  # per joint, 0 to 1
-        ("loss_before", "<f4"), ("loss_after", "<f4"),  # of test-time optimisation
-        ("steps", "<u4"),
-        ("reprojection_px_before", "<f4"), ("reprojection_px_after", "<f4"),  # mean over seen keypoints; NaN: none seen
-    ]
-)  # fmt: skip
+__all__ = ["RECORD", "cloud_to_records", "fields_of", "people_to_records", "records_to_cloud"]
 
-_DATATYPES = {
-    "i1": PointField.INT8, "u1": PointField.UINT8, "i2": PointField.INT16, "u2": PointField.UINT16,
-    "i4": PointField.INT32, "u4": PointField.UINT32, "f4": PointField.FLOAT32, "f8": PointField.FLOAT64,
-}  # fmt: skip
-_FORMATS = {number: name for name, number in _DATATYPES.items()}
+_FORMATS = {number: name for name, number in POINT_FIELD_TYPES.items()}
 
 
 def people_to_records(people) -> np.ndarray:
     """(N,) structured array of RECORD, in the order of `people`."""
-    records = np.zeros(len(people), RECORD)
-    for record, person in zip(records, people):
-        rotvec = rotmat_to_rotvec(person.rotmat)
-        record["x"], record["y"], record["z"] = person.transl
-        record["id"], record["score"] = person.id, person.score
-        record["global_orient"], record["body_pose"] = rotvec[0], rotvec[1:].reshape(69)
-        record["betas"], record["confidence"] = person.betas, person.joint_confidence
-        record["loss_before"], record["loss_after"] = person.loss_before, person.loss_after
-        record["steps"] = person.steps
-        seen = (person.keypoints_uv, person.keypoint_confidence)
-        record["reprojection_px_before"] = reprojection_error(person.reprojection_px_before, *seen)
-        record["reprojection_px_after"] = reprojection_error(person.reprojection_px, *seen)
-    return records
+    return to_records(map(PersonRecord.of, people))
 
 
 def records_to_cloud(header, records: np.ndarray) -> PointCloud2:
@@ -69,12 +40,7 @@ def records_to_cloud(header, records: np.ndarray) -> PointCloud2:
 
 def fields_of(dtype: np.dtype) -> list[PointField]:
     """The PointFields that describe a structured dtype."""
-    fields = []
-    for name in dtype.names:
-        item, offset = dtype.fields[name][:2]
-        count = int(np.prod(item.shape)) if item.shape else 1
-        fields.append(PointField(name=name, offset=offset, datatype=_DATATYPES[item.base.str[1:]], count=count))
-    return fields
+    return [PointField(**field) for field in describe_fields(dtype)]
 
 
 def cloud_to_records(cloud) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Run the pipeline on a video, an image, a folder of images or a camera, without ROS.
+"""Run the pipeline on a video, an image, a folder of images, a camera or a rosbag2 recording, without ROS.
 
     python -m hmr_ros.tools.run SOURCE --out DIR
 
-writes into DIR: overlay.mp4, overlay.png, summary.json and one person_<id>.npz per track (AMASS's keys). Ctrl-C stops early
-and leaves all of them valid.
+writes into DIR: overlay.mp4, overlay.png, summary.json, people.jsonl (everything, a line per frame), and per track
+person_<id>.npz (AMASS) and person_<id>.bvh; with --write-bag also bag/, a recording of the results. Ctrl-C stops early and
+leaves all of them valid.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from hmr_ros.camera import Camera
 from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
+from hmr_ros.export.files import write_results
 from hmr_ros.media import Media, MediaError, open_media
-from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise, write_tracks
+from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise
+from hmr_ros.ros.bag_reader import BagError, BagImages, is_bag
+from hmr_ros.ros.bag_writer import BagWriter, check_can_write
 from hmr_ros.types import Frame
 
 SHORTCUTS = {
@@ -35,9 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         config = make_config(options)
-        media = open_media(options.source)
+        media = open_source(options)
         out = Path(options.out)
         out.mkdir(parents=True, exist_ok=True)
+        if options.write_bag:
+            check_can_write(out / "bag")
         # Imported and built last: a mistyped path should not wait for the models to load.
         from hmr_ros.factory import build_pipeline
 
@@ -51,25 +58,51 @@ def main(arguments: list[str] | None = None) -> int:
     return 130 if interrupted else 0
 
 
-def run(pipeline, media: Media, out: Path, deadline_ms: float, options: argparse.Namespace) -> tuple[dict, bool]:
+def open_source(options: argparse.Namespace) -> Media | BagImages:
+    """Raises MediaError or BagError."""
+    if is_bag(options.source):
+        return BagImages(options.source, options.topic)
+    if options.topic:
+        raise BagError(
+            f"--topic is for recordings, and {options.source} is none (a folder with metadata.yaml, .mcap, .db3)"
+        )
+    return open_media(options.source)
+
+
+def run(
+    pipeline, media: Media | BagImages, out: Path, deadline_ms: float, options: argparse.Namespace
+) -> tuple[dict, bool]:
     """Every frame through the pipeline; returns the summary and whether the user stopped it."""
     frames: list[FrameRecord] = []
     interrupted = False
     started = time.monotonic()
     try:
-        with OverlayWriter(out, media.fps, pipeline.body, media.frames) as overlay:
+        with ExitStack() as files:
+            overlay = files.enter_context(OverlayWriter(out, media.fps, pipeline.body, media.frames))
+            bag = files.enter_context(BagWriter(out / "bag", pipeline.body)) if options.write_bag else None
             for index, frame in enumerate(_frames(media, options)):
                 record = process(pipeline, frame, index, deadline_ms)
-                overlay.write(frame.image, record, frame.camera)
+                picture = overlay.write(frame.image, record, frame.camera)
+                if bag:
+                    bag.write(frame, record, picture)
                 frames.append(record)
     except KeyboardInterrupt:
         interrupted = True
-    except MediaError as error:  # one bad file in a folder: keep what was done before it
+    except (MediaError, BagError) as error:  # one bad file in a folder: keep what was done before it
         print(f"hmr_run: stopped at frame {len(frames)}: {error}", file=sys.stderr)
     summary = summarise(frames, time.monotonic() - started)
-    write_tracks(out, frames, media.fps, pipeline.body.shape_space)
+    write_results(out, frames, media.fps, pipeline.body)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if isinstance(media, BagImages):
+        warn_of_bag(media)
     return summary, interrupted
+
+
+def warn_of_bag(bag: BagImages) -> None:
+    if bag.bad:
+        print(f"hmr_run: {bag.bad} images were skipped: {bag.warnings['images']}", file=sys.stderr)
+    if "camera" in bag.warnings:
+        print(f"hmr_run: {bag.topic}: {bag.warnings['camera']}", file=sys.stderr)
 
 
 def process(pipeline, frame: Frame, index: int, deadline_ms: float) -> FrameRecord:
@@ -109,11 +142,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser = argparse.ArgumentParser(
         prog="hmr_run",
-        description="Recover the bodies of people in a video, an image, a folder of images or a camera, without ROS.",
+        description="Recover the bodies of people in a video, images, a camera or a rosbag2 recording, without ROS.",
         epilog=f"settings for --set, with their defaults:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", help="video, image, folder of images, or a camera's index such as 0")
+    parser.add_argument(
+        "source", help="video, image, folder of images, a camera's index such as 0, or a rosbag2 recording"
+    )
+    parser.add_argument("--topic", help="image topic of a recording, where it has several")
     parser.add_argument("--out", default="hmr_out", help="folder for what is written (default: %(default)s)")
     parser.add_argument("--max-people", type=int, help="people followed at once")
     parser.add_argument("--tto-steps", type=int, help="test-time optimisation steps at most")
@@ -129,21 +165,29 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting listed below; repeatable"
     )
     parser.add_argument("--max-frames", type=int, help="stop after so many frames")
+    parser.add_argument("--write-bag", action="store_true", help="also write the results as a rosbag2 recording (MCAP)")
     return parser.parse_args(arguments)
 
 
-def _frames(media: Media, options: argparse.Namespace) -> Iterator[Frame]:
+def _frames(media: Media | BagImages, options: argparse.Namespace) -> Iterator[Frame]:
     """The source's frames with their cameras, under a progress bar."""
     from tqdm import tqdm
 
     limit = min((n for n in (media.frames, options.max_frames) if n is not None), default=None)
-    camera = None
-    for index, (image, stamp_ns) in enumerate(tqdm(media, total=limit, unit="frame", disable=None)):
+    frames = media.read(options.vertical_fov) if isinstance(media, BagImages) else _read(media, options.vertical_fov)
+    for index, frame in enumerate(tqdm(frames, total=limit, unit="frame", disable=None)):
         if options.max_frames is not None and index >= options.max_frames:
             return
+        yield frame
+
+
+def _read(media: Media, vertical_fov_deg: float | None) -> Iterator[Frame]:
+    """Pictures that come without a calibration."""
+    camera = None
+    for image, stamp_ns in media:
         height, width = image.shape[:2]
         if camera is None or (camera.width, camera.height) != (width, height):
-            camera = Camera.guess(width, height, options.vertical_fov)
+            camera = Camera.guess(width, height, vertical_fov_deg)
         yield Frame(image, camera, stamp_ns, "camera")
 
 
