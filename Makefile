@@ -35,7 +35,7 @@ endif
 WORKS := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" -c '$(WORKS)' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint package clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,9 +48,15 @@ demo: setup  ## play a clip through the real node over real topics; SOURCE=, OUT
 test: $(VENV)/.test $(VENV)/.keypoints  ## run all tests (installs torch, of PyPI or of PIP_EXTRA_INDEX_URL)
 	@$(VENV)/bin/python -m pytest -q tests
 
-lint: $(VENV)/.test  ## check style and formatting
+lint: $(VENV)/.test  ## check style, formatting and types
 	@$(VENV)/bin/python -m ruff check hmr_ros training tests launch
 	@$(VENV)/bin/python -m ruff format --check hmr_ros training tests launch
+	@$(VENV)/bin/python -m mypy
+
+package: $(VENV)/.created  ## build sdist and wheel, and run each from a new environment
+	@$(PIP) build
+	@rm -rf dist && $(VENV)/bin/python -m build --outdir dist . >/dev/null
+	@for file in dist/*; do PYTHON=$(VENV)/bin/python .ci/try_package "$$file" $(if $(ROS_DISTRO),,ros); done
 
 clean:  ## remove the environment and everything made by these targets
 	rm -rf $(VENV) demo_out build install log dist *.egg-info .pytest_cache .ruff_cache
@@ -70,7 +76,7 @@ $(VENV)/.runtime: $(VENV)/.created $(REQUIREMENTS)
 # `reference` is smplx, which our body is tested against; its licence is non-commercial, and nothing but tests uses it.
 $(VENV)/.test: $(VENV)/.runtime
 	@echo "Installing what tests and training need"
-	@$(PIP) $(PINS) -e .[training,test,reference]
+	@$(PIP) $(PINS) -e .[training,test,lint,reference]
 	@touch $@
 
 $(VENV)/.keypoints: $(VENV)/.runtime hmr_ros/tools/fetch_keypoint_models.py

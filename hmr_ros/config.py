@@ -64,6 +64,15 @@ class TtoConfig:
 
 
 @dataclass(frozen=True)
+class WarmStartConfig:
+    decay: float = setting(
+        0.9, "Start from this share of a person's last result where that explains the keypoints better; 0: never.",
+        low=0.0, high=1.0, dynamic=True,
+    )  # fmt: skip
+    max_gap_s: float = setting(0.25, "Results older than this are not started from, in s.", low=0.0, high=10.0, dynamic=True)
+
+
+@dataclass(frozen=True)
 class TrackerConfig:
     max_gap_s: float = setting(0.5, "A person unseen for longer is forgotten, in s.", low=0.0, high=60.0, dynamic=True)
     max_distance: float = setting(
@@ -79,17 +88,17 @@ class TrackerConfig:
 class SmoothingConfig:
     enabled: bool = setting(True, "Smooth rotations and translation over time (One Euro filter).", dynamic=True)
     min_cutoff_hz: float = setting(
-        1.5, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
+        4.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
-        1.0,
+        3.0,
         "Rotations: how fast the cut-off rises with speed (rad/s); higher lags less.",
         low=0.0,
         high=100.0,
         dynamic=True,
     )
     direction_min_cutoff_hz: float = setting(
-        2.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+        4.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     direction_beta: float = setting(
         20.0,
@@ -105,7 +114,7 @@ class SmoothingConfig:
         6.0, "Distance: rise of the cut-off with relative speed (1/s).", low=0.0, high=1000.0, dynamic=True
     )
     velocity_cutoff_hz: float = setting(
-        1.0,
+        3.0,
         "Cut-off of the velocities, both inside the filter and published, in Hz.",
         low=0.01,
         high=100.0,
@@ -120,6 +129,7 @@ class PipelineConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     keypoints: KeypointsConfig = field(default_factory=KeypointsConfig)
     tto: TtoConfig = field(default_factory=TtoConfig)
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
 

@@ -17,6 +17,7 @@ from hmr_ros.smoothing import Smoother
 from hmr_ros.smpl_file import load_body
 from hmr_ros.tracker import Tracker
 from hmr_ros.tto import Optimiser
+from hmr_ros.warm_start import WarmStart
 
 
 def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None) -> Pipeline:
@@ -28,10 +29,11 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
     return Pipeline(
         config=config,
         body=body,
-        source=source or BlazePose(config.keypoints),
+        source=source or BlazePose(config.keypoints),  # type: ignore[arg-type]  # its config may not be None
         tracker=Tracker(config.tracker),
         regressor=Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights),
         optimiser=Optimiser(graphs["adapt"], graphs["readout"], bundle.without_steps),
+        warm_start=WarmStart(config.warm_start),
         smoother=Smoother(config.smoothing),
         description={
             "bundle": bundle.name,

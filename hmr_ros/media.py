@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,9 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float):
-        self.path, self.fps, self._writer, self._size = Path(path), fps, None, None
+        self.path, self.fps = Path(path), fps
+        self._writer: Any = None
+        self._size: tuple[int, int] | None = None
 
     def __enter__(self):
         return self

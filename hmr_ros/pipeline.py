@@ -16,6 +16,7 @@ from hmr_ros.smoothing import Smoother
 from hmr_ros.tracker import Tracker
 from hmr_ros.tto import Fit, Optimiser
 from hmr_ros.types import BodyPose, Frame, FrameResult, Keypoints, Person
+from hmr_ros.warm_start import WarmStart
 
 RESIDUAL_SCALE = 0.1
 """Box sizes: a keypoint that the fitted body misses by this much has lost 63 % of its confidence."""
@@ -26,12 +27,12 @@ class Pipeline:
 
     def __init__(
         self, config: PipelineConfig, body: BodyModel, source: KeypointSource, tracker: Tracker, regressor: Regressor,
-        optimiser: Optimiser, smoother: Smoother, description: dict,
+        optimiser: Optimiser, warm_start: WarmStart, smoother: Smoother, description: dict,
     ):  # fmt: skip
         self.body = body
         self._config = config
         self._source, self._tracker, self._regressor = source, tracker, regressor
-        self._optimiser, self._smoother = optimiser, smoother
+        self._optimiser, self._warm_start, self._smoother = optimiser, warm_start, smoother
         self._description = description
 
     def __call__(self, frame: Frame, deadline_s: float | None = None) -> FrameResult:
@@ -42,14 +43,17 @@ class Pipeline:
             seen = seen[(seen.confidence > 0).sum(axis=1) >= self._config.keypoints.min_keypoints]
         with clock("track"):
             ids = self._tracker.update(seen, frame.stamp_ns)
-            self._smoother.forget(self._tracker.lost_ids)
+            for stage in (self._warm_start, self._smoother):
+                stage.forget(self._tracker.lost_ids)
             seen, ids = seen[ids >= 0], ids[ids >= 0]
         if not len(seen):
             return FrameResult((), None, clock.elapsed_ms)
         with clock("regress"):
             regression = self._regressor(observe(seen, frame.camera))
         with clock("tto"):
-            fit = self._optimiser(regression, self._config.tto, deadline_s)
+            warm = self._warm_start.recall(ids, regression.state, frame.stamp_ns)
+            fit = self._optimiser(regression, self._config.tto, deadline_s, warm)
+            self._warm_start.remember(ids, fit.state, frame.stamp_ns)
         with clock("smooth"):
             smooth = self._smoother(ids, fit.pose.rotmat, fit.pose.betas, fit.pose.transl, frame.stamp_ns)
         with clock("readout"):
@@ -91,6 +95,7 @@ class Pipeline:
         """Take over settings that may change while running; takes effect with the next frame."""
         self._config = config
         self._source.config = config.keypoints
+        self._warm_start.config = config.warm_start
         self._tracker.config = config.tracker
         self._smoother.config = config.smoothing
 
@@ -100,7 +105,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every person; ids start over."""
-        for stage in (self._source, self._tracker, self._smoother):
+        for stage in (self._source, self._tracker, self._warm_start, self._smoother):
             stage.reset()
 
 

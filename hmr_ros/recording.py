@@ -139,7 +139,8 @@ class OverlayWriter:
 
     def write(self, image: np.ndarray, frame: FrameRecord, camera: Camera) -> np.ndarray:
         """Returns the picture drawn."""
-        picture = draw_overlay(image, frame, self._body, camera)
+        # A record has all of a result that drawing looks at.
+        picture = draw_overlay(image, frame, self._body, camera)  # type: ignore[arg-type]
         self._video.write(picture)
         rank = (len(frame.people), -abs(frame.index - self._middle))
         if rank > self._rank:

@@ -12,6 +12,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -202,6 +203,9 @@ def shape_space_of(file_name: str) -> str:
 
 class _Inert:
     """Stands in for any object of the file: takes its arguments and state, does nothing."""
+
+    args: tuple
+    state: Any
 
     def __new__(cls, *args):
         self = super().__new__(cls)

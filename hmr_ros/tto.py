@@ -25,6 +25,8 @@ class Fit:
     """The regressor's own answer."""
     pose: BodyPose
     """The best found."""
+    state: np.ndarray
+    """(N, S): the state that `pose` was read from."""
     report: FitReport
 
 
@@ -46,12 +48,23 @@ class Optimiser:
         self._without_steps = without_steps
         self._step_cost_s: dict[int, float] = {}  # by number of people, learned as we go
 
-    def __call__(self, start: Regression, config: TtoConfig, deadline_s: float | None = None) -> Fit:
-        """Take up to `config.max_steps` steps, none that is expected to end after `deadline_s` (on `clock`)."""
+    def __call__(
+        self,
+        start: Regression,
+        config: TtoConfig,
+        deadline_s: float | None = None,
+        warm: np.ndarray | None = None,
+    ) -> Fit:
+        """Take up to `config.max_steps` steps, none that is expected to end after `deadline_s` (on `clock`).
+
+        warm: (N, S), states to start from instead of the regressor's, for those people whose keypoints they explain better.
+        """
         began = self._clock()
         before = self._readout(state=start.state, **start.fit_inputs)
-        state, best_state, best_loss = start.state, start.state.copy(), before["loss"].copy()
-        previous, steps, stop = before["loss"], 0, "max_steps"
+        best = _Best(start.state, before["loss"])
+        if warm is not None:
+            best.offer(warm, self._readout(state=warm, **start.fit_inputs)["loss"])
+        state, previous, steps, stop = best.state.copy(), best.loss.copy(), 0, "max_steps"
         if not np.any(start.fit_inputs["confidence"] > 0):
             stop = "no_keypoints"
         while stop == "max_steps" and steps < config.max_steps:
@@ -62,7 +75,7 @@ class Optimiser:
             stepped = self._adapt(state=state, **start.fit_inputs)
             self._learn_cost(len(state), self._clock() - step_began)
             loss = stepped["loss"]  # of `state`: the step's outcome is known one call later
-            _keep_better(best_state, best_loss, state, loss)
+            best.offer(state, loss)
             if steps and np.all(previous - loss < config.tolerance):
                 stop = "converged"
             elif not np.all(np.isfinite(stepped["new_state"])):
@@ -70,15 +83,16 @@ class Optimiser:
             else:
                 state, previous, steps = stepped["new_state"], loss, steps + 1
 
-        answer = self._readout(state=state, **start.fit_inputs) if steps else before
-        if not np.all(answer["loss"] <= best_loss):
-            _keep_better(best_state, best_loss, state, answer["loss"])
-            answer = self._readout(state=best_state, **start.fit_inputs)
+        answer = before if steps == 0 and warm is None else self._readout(state=state, **start.fit_inputs)
+        if not np.all(answer["loss"] <= best.loss):
+            best.offer(state, answer["loss"])
+            state = best.state
+            answer = self._readout(state=state, **start.fit_inputs)
         pose, source = _pose(answer), "adapted"
-        if stop == "deadline" and steps == 0 and self._without_steps == "auxiliary":
+        if stop == "deadline" and steps == 0 and warm is None and self._without_steps == "auxiliary":
             pose, source = start.auxiliary, "auxiliary"
         report = FitReport(steps, before["loss"], answer["loss"], stop, self._clock() - began, source)
-        return Fit(_pose(before), pose, report)
+        return Fit(_pose(before), pose, state, report)
 
     def _too_late(self, people: int, deadline_s: float | None) -> bool:
         """Would a further step, and reading its result out, end after the deadline?"""
@@ -91,10 +105,15 @@ class Optimiser:
         self._step_cost_s[people] = max(seconds, 0.9 * known + 0.1 * seconds)  # quick to fear, slow to forget
 
 
-def _keep_better(best_state: np.ndarray, best_loss: np.ndarray, state: np.ndarray, loss: np.ndarray) -> None:
-    """Per person, in place: NaN is never better."""
-    better = loss < best_loss
-    best_state[better], best_loss[better] = state[better], loss[better]
+class _Best:
+    """The best state so far of each person, and its loss."""
+
+    def __init__(self, state: np.ndarray, loss: np.ndarray):
+        self.state, self.loss = state.copy(), loss.copy()
+
+    def offer(self, state: np.ndarray, loss: np.ndarray) -> None:
+        better = loss < self.loss  # NaN is never better
+        self.state[better], self.loss[better] = state[better], loss[better]
 
 
 def _pose(answer: dict[str, np.ndarray]) -> BodyPose:

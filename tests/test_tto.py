@@ -114,6 +114,27 @@ def test_when_no_step_fits_the_bundles_choice_is_returned(model, source):
     assert fit.report.source == ("auxiliary" if source == "auxiliary" else "adapted")
 
 
+def test_a_better_start_is_taken_and_a_worse_one_is_not(model):
+    regressor, graphs = model
+    start = regressor(observation(2))
+    optimiser = Optimiser(graphs["adapt"], graphs["readout"])
+    settled = optimiser(start, TtoConfig(max_steps=14, tolerance=0.0))
+    warm = settled.state.copy()
+    warm[1] += 1.0  # nonsense for the second person
+    cold, warmed = (optimiser(start, TtoConfig(max_steps=1), warm=w) for w in (None, warm))
+    assert warmed.report.loss_after[0] <= settled.report.loss_after[0] + 1e-6 < cold.report.loss_after[0]
+    np.testing.assert_allclose(warmed.report.loss_after[1], cold.report.loss_after[1], rtol=1e-4)
+    np.testing.assert_allclose(warmed.report.loss_before, cold.report.loss_before)
+
+
+def test_the_returned_state_is_where_the_pose_was_read(model):
+    regressor, graphs = model
+    start = regressor(observation(3))
+    fit = Optimiser(graphs["adapt"], graphs["readout"])(start, TtoConfig(max_steps=6, tolerance=0.0))
+    again = graphs["readout"](state=fit.state, **start.fit_inputs)
+    np.testing.assert_allclose(again["loss"], fit.report.loss_after, rtol=1e-4, atol=1e-6)
+
+
 def test_stops_when_converged(model):
     regressor, graphs = model
     fit = Optimiser(graphs["adapt"], graphs["readout"])(

@@ -78,11 +78,13 @@ class NoiseConfig:
     """Probability that the image's border cuts the person."""
     without_3d: float = 0.2
     """Probability that the detector gives no 3D of its own."""
-    turn_deg: float = 7.0
+    turn_deg: float = 5.0
     """Standard deviation of the detector's 3D orientation error about each axis, degrees."""
-    sigma_3d_m: float = 0.022
+    sigma_3d_m: float = 0.016
     """Standard deviation of its 3D error per keypoint, before factors; it grows along the limbs and is larger in depth."""
-    flips_3d: float = 0.04
+    spread_3d: float = 0.7
+    """Standard deviation of the log of each person's factor on both."""
+    flips_3d: float = 0.03
     """Probability that an arm or leg bends towards the camera instead of away, or the reverse."""
 
 

@@ -84,12 +84,14 @@ def evaluate_mocap(config: EvaluateConfig) -> dict:
 def evaluate_pairs(config: EvaluateConfig) -> dict:
     """Rendered people whose keypoints the real detector found (`training.detector_loop`); those it missed do not count."""
     body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    settings = KeypointsConfig()
     pairs = {name: array[: config.limit or None] for name, array in detector_loop.load(config.pairs).items()}
-    found = pairs["found"].astype(bool)
+    usable = (pairs["confidence"] >= settings.min_confidence).sum(1) >= settings.min_keypoints
+    found = pairs["found"].astype(bool) & usable
     rotmat, betas, transl, uv, confidence, world = (
         pairs[name][found] for name in ("rotmat", "betas", "transl", "uv", "confidence", "world")
     )
-    confidence = np.where(confidence >= KeypointsConfig().min_confidence, confidence, 0)
+    confidence = np.where(confidence >= settings.min_confidence, confidence, 0)
     world = np.where(np.abs(world).sum(-1, keepdims=True) > 0, world, np.nan)
     ideal = Camera(np.eye(3), 1, 1)  # uv is in normalised image coordinates already
     seen = observe(Keypoints(uv, confidence, np.ones(len(uv), np.float32), world), ideal)

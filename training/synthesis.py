@@ -169,15 +169,17 @@ class Synthesis:
             return torch.rand(*shape, generator=rng)
 
         points = true - true[:, self.hips].mean(1, keepdim=True)
-        turn = rotvec_to_rotmat(math.radians(noise.turn_deg) * normal(batch, 3))
+        # Some people are seen well and some badly, as a whole; how well the 3D fits the 2D tells which.
+        badly = torch.exp(noise.spread_3d * normal(batch, 1))
+        turn = rotvec_to_rotmat(math.radians(noise.turn_deg) * badly * normal(batch, 3))
         points = points @ turn.transpose(1, 2)
         for limb in self.limbs:  # seen from the limb's root, depth the other way round
             root = points[:, limb[:1]]
             flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
             points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
-        depth = torch.stack([torch.ones(batch), torch.ones(batch), 1.0 - 0.45 * uniform(batch)], -1)
+        depth = torch.stack([torch.ones(batch), torch.ones(batch), 1.05 - 0.4 * uniform(batch)], -1)
         points = points * (depth * torch.exp(0.08 * normal(batch, 1)))[:, None]
-        error = normal(batch, 23, 3) * torch.tensor([1.0, 1.0, 1.8]) * torch.exp(noise.spread * normal(batch, 1, 1))
+        error = normal(batch, 23, 3) * torch.tensor([1.0, 1.0, 1.8]) * badly[:, None]
         points = points + noise.sigma_3d_m * (self.down_the_limbs @ error)
         points = torch.cat([points[..., :2] + 0.5 * shift, points[..., 2:]], -1)
         points = points - points[:, self.hips].mean(1, keepdim=True)

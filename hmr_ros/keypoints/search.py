@@ -62,7 +62,7 @@ def search_windows(width: int, height: int) -> np.ndarray:
     around the whole image and reaches beyond it.
     """
     long, short = max(width, height), min(width, height)
-    windows = [((width - long) / 2, (height - long) / 2, long)]
+    windows = [((width - long) / 2, (height - long) / 2, float(long))]
     for fraction in TILE_SIZES:
         size = max(fraction * short, MIN_TILE * long)
         across, down = _starts(width, size), _starts(height, size)

@@ -32,7 +32,7 @@ class ImageInput:
         self.camera_info = None
         """The newest CameraInfo, or None."""
         self._image_subscription = None
-        self._reliability = None
+        self._reliability: ReliabilityPolicy | None = None
         self.refresh()
         # Best effort hears every publisher, and a CameraInfo is small enough to arrive.
         self._info_subscription = node.create_subscription(

@@ -14,6 +14,7 @@ from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
 from hmr_ros.ros import messages
+from hmr_ros.ros.hri import HriPublisher, body_transforms
 from hmr_ros.ros.node_config import NodeConfig
 from hmr_ros.ros.output_frame import OutputFrame
 from hmr_ros.ros.smpl_cloud import people_to_records, records_to_cloud
@@ -33,6 +34,16 @@ _TOPICS = {
     "overlay": Image,
 }
 
+TOPIC_DOCS = {
+    "smpl": "One record per person: SMPL's parameters, confidences and what optimisation did; fields below.",
+    "joint_states": "For control: `person_<id>/<joint>` with the rotation relative to the parent and, in `twist`, velocities.",
+    "poses": "Position and orientation of 24 joints per person, people as in `~/smpl`.",
+    "markers": "Skeletons and ids, and meshes at `mesh_rate_hz`; deleted when a person leaves.",
+    "mesh": "The vertices, organised: one row per person.",
+    "overlay": "The image with meshes, skeletons and ids drawn over it, in the camera's frame whatever `output_frame` is.",
+}
+"""What docs/reference.md says of them."""
+
 
 class Publishers:
     """Made at configure, closed at cleanup; `publish` is called by the worker alone."""
@@ -49,9 +60,10 @@ class Publishers:
         self._latched = node.create_publisher(String, "~/body_model", _LATCHED)
         vertices = int(np.max(self._body.faces)) + 1
         self._latched.publish(messages.body_model_message(pipeline.describe(), len(self._body.faces), vertices))
-        self._tf_warning = ""
+        self._missing: list[str] = []
         self._output_frame = OutputFrame(node, config)
-        self._tf = self._create_tf() if config.publish_tf else None
+        self._tf = self._create_tf() if config.publish_tf or config.publish_hri else None
+        self._hri = self._create_hri() if config.publish_hri else None
         self._shown: set[int] = set()
         self._last_mesh_s = float("-inf")
 
@@ -73,34 +85,52 @@ class Publishers:
             self._publish_markers(placed, people, meshes)
         # On /tf people always hang from the camera: tf2 itself knows the way on, and a frame keeps its one parent.
         if self._tf and result.people and self._tf.get_subscription_count():
-            self._tf.publish(self._tf.msg_type(transforms=messages.transforms(header, result.people)))
+            transforms = messages.transforms(header, result.people) if self.config.publish_tf else []
+            transforms += body_transforms(header, result.people) if self.config.publish_hri else []
+            self._tf.publish(self._tf.msg_type(transforms=transforms))
+        if self._hri:
+            self._hri.publish(header, frame, result.people)
 
     def clear(self) -> None:
         """Take everything off the screens: people who are no longer watched are not there."""
         if self._wanted("markers"):
             self._topics["markers"].publish(messages.delete_all(Header()))
         self._shown.clear()
+        if self._hri:
+            self._hri.clear()
 
     @property
     def warning(self) -> str:
-        return "; ".join(filter(None, [self._tf_warning, self._output_frame.warning]))
+        """Why less comes out than was asked for; empty: all is well."""
+        return "; ".join(filter(None, [*self._missing, self._output_frame.warning]))
 
     def close(self) -> None:
         self._output_frame.close()
+        if self._hri:
+            self._hri.close()
         for publisher in [*self._topics.values(), self._latched, *filter(None, [self._tf])]:
             self._node.destroy_publisher(publisher)
-        self._topics, self._tf = {}, None
+        self._topics, self._tf, self._hri = {}, None, None
 
     def _create_tf(self):
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
-            self._tf_warning = (
-                f"publish_tf is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs"
-            )
-            self._node.get_logger().warning(self._tf_warning)
+            switch = "publish_tf" if self.config.publish_tf else "publish_hri"
+            self._miss(f"{switch} is on but tf2_msgs cannot be imported ({error}): install ros-<distro>-tf2-msgs")
             return None
         return self._node.create_publisher(TFMessage, "/tf", _TF)
+
+    def _create_hri(self) -> HriPublisher | None:
+        try:
+            return HriPublisher(self._node)
+        except ImportError as error:
+            self._miss(f"publish_hri is on but hri_msgs cannot be imported ({error}): install ros-<distro>-hri-msgs")
+            return None
+
+    def _miss(self, text: str) -> None:
+        self._missing.append(text)
+        self._node.get_logger().warning(text)
 
     def _wanted(self, name: str) -> bool:
         return self._topics[name].get_subscription_count() > 0

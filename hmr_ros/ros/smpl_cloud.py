@@ -57,6 +57,8 @@ def cloud_to_records(cloud) -> np.ndarray:
             "itemsize": cloud.point_step,
         }
     )
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
     if cloud.height != 1 and cloud.width:
         shape, strides = (cloud.height, cloud.width), (cloud.row_step, cloud.point_step)
     else:

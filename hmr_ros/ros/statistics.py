@@ -46,7 +46,7 @@ class Snapshot:
     """received, processed, dropped (a newer one came first), bad (undecodable), failed (pipeline raised), waiting (for a
     first CameraInfo), deadline_hits."""
     rate_hz: float
-    stages_ms: dict[str, Summary]
+    stages_ms: dict[str, Summary | None]
     """Per stage in the order they run; the last, `latency`, is from capture stamp to published."""
     stops: dict[str, int]
     """How often optimisation ended for each reason, over the window."""

@@ -1,0 +1,135 @@
+"""The images of a rosbag2 recording (MCAP or SQLite), with their cameras, without ROS. The only importer of rosbags' readers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from hmr_ros.media import DEFAULT_FPS
+from hmr_ros.ros.camera_info import read_camera
+from hmr_ros.ros.conversions import FrameError, compressed_to_rgb, image_to_rgb
+from hmr_ros.types import Frame
+
+DECODERS = {"sensor_msgs/msg/Image": image_to_rgb, "sensor_msgs/msg/CompressedImage": compressed_to_rgb}
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+SAMPLE = 60
+"""Images looked at to learn the rate."""
+
+
+class BagError(ValueError):
+    """A bag that cannot be used. Says what, where and what to do."""
+
+
+def is_bag(source: str) -> bool:
+    path = Path(source).expanduser()
+    return path.suffix in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
+
+
+class BagImages:
+    """One image topic of a bag. `read` yields its frames; `fps` and `frames` are as in `media.Media`.
+
+    source: a bag's folder, or one .mcap or .db3 file; topic: of the images, where the bag has several. Raises BagError.
+    """
+
+    def __init__(self, source: str, topic: str | None = None):
+        self.path = Path(source).expanduser()
+        self.bad = 0
+        """Images that could not be decoded and were skipped; `warnings` has the reason of the last."""
+        self.warnings: dict[str, str] = {}
+        with self._open() as reader:
+            self.topic = self._choose(reader, topic)
+            self.info_topic = _info_topic(reader, self.topic)
+            self.frames = reader.topics[self.topic].msgcount
+            stamps = [stamp for _, stamp, _ in itertools.islice(self._messages(reader, self.topic), SAMPLE)]
+        if not stamps:
+            raise BagError(f"{self.path}: {self.topic} holds no images")
+        steps = np.diff(stamps)
+        steps = steps[steps > 0]
+        self.fps = float(1e9 / np.median(steps)) if len(steps) else DEFAULT_FPS
+
+    def read(self, vertical_fov_deg: float | None = None) -> Iterator[Frame]:
+        """Frames with the bag's own stamps, and the newest CameraInfo before each (the first one, for those before it).
+
+        vertical_fov_deg: of the camera that is assumed where the bag has no usable CameraInfo.
+        """
+        rectified = "image_rect" in self.topic
+        with self._open() as reader:
+            info = next((message for message, _, _ in self._messages(reader, self.info_topic)), None)
+            for message, stamp_ns, kind in self._messages(reader, self.topic, self.info_topic):
+                if kind == CAMERA_INFO:
+                    info = message
+                    continue
+                try:
+                    image = DECODERS[kind](message)
+                except FrameError as error:
+                    self.bad += 1
+                    self.warnings["images"] = str(error)
+                    continue
+                height, width = image.shape[:2]
+                reading = read_camera(
+                    info, width, height, rectified=rectified, vertical_fov_deg=vertical_fov_deg or 0.0
+                )
+                if reading.warning:
+                    self.warnings["camera"] = reading.warning
+                yield Frame(image, reading.camera, stamp_ns, message.header.frame_id)
+
+    @contextmanager
+    def _open(self):
+        try:
+            from rosbags.highlevel import AnyReader
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError as error:
+            raise BagError(f"reading bags needs rosbags ({error}): pip install 'hmr_ros[bags]'") from None
+        if not self.path.exists():
+            raise BagError(f"no such bag: {self.path} (looked in {self.path.absolute().parent})")
+        if self.path.suffix == ".bag":
+            raise BagError(f"{self.path} is a ROS 1 bag: convert it with rosbags-convert, which comes with rosbags")
+        # Bags of Humble and before carry no type definitions in SQLite: the common messages have not changed since.
+        with self._reported(), AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
+            yield reader
+
+    @contextmanager
+    def _reported(self):
+        try:
+            yield
+        except BagError:
+            raise
+        # Of a damaged recording, rosbags' readers raise whatever the place calls for.
+        except Exception as error:
+            raise BagError(
+                f"{self.path}: cannot be read on as a rosbag2 recording ({error}). Is it complete?"
+            ) from error
+
+    def _choose(self, reader, topic: str | None) -> str:
+        images = {name: info for name, info in reader.topics.items() if info.msgtype in DECODERS}
+        listed = "".join(f"\n  {name}  ({info.msgtype}, {info.msgcount} messages)" for name, info in images.items())
+        if not images:
+            raise BagError(f"{self.path}: no image topics; there are: {', '.join(reader.topics) or 'none'}")
+        if topic and topic not in images:
+            raise BagError(f"{self.path}: no image topic {topic!r}; choose one with --topic:{listed}")
+        if not topic and len(images) > 1:
+            raise BagError(f"{self.path}: several image topics; choose one with --topic:{listed}")
+        return topic or next(iter(images))
+
+    def _messages(self, reader, *topics: str | None) -> Iterator[tuple]:
+        """(message, stamp_ns, type) in the order of the bag; the stamp is the header's, or of recording where that is 0."""
+        connections = [c for c in reader.connections if c.topic in topics]
+        if not connections:  # rosbags takes no connections for all of them
+            return
+        for connection, recorded_ns, raw in reader.messages(connections):
+            message = reader.deserialize(raw, connection.msgtype)
+            stamp = message.header.stamp
+            yield message, stamp.sec * 10**9 + stamp.nanosec or recorded_ns, connection.msgtype
+
+
+def _info_topic(reader, image_topic: str) -> str | None:
+    """The CameraInfo beside the image topic, or the bag's only one."""
+    infos = [name for name, info in reader.topics.items() if info.msgtype == CAMERA_INFO]
+    parts = image_topic.removesuffix("/compressed").split("/")
+    beside = "/".join([*parts[:-1], "camera_info"])
+    return beside if beside in infos else infos[0] if len(infos) == 1 else None

@@ -1,0 +1,92 @@
+"""Slows a robot near people:  ros2 run hmr_ros separation_monitor --ros-args -p link_frames:="[base_link, elbow, tool0]"
+
+NOT a safety function, see `hmr_ros.examples.separation`. Publishes `~/distance` (m) and `~/speed_scale` (0 to 1), both
+std_msgs/Float64, for every message of hmr/poses, and 0 at 10 Hz while none comes.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from geometry_msgs.msg import PoseArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Float64
+
+from hmr_ros.examples.separation import closest_m, speed_scale
+from hmr_ros.ros.examples.main import joints_of, run
+
+
+class SeparationMonitor(Node):
+    def __init__(self):
+        super().__init__("separation_monitor")
+        self._links = self.declare_parameter("link_frames", [""]).value  # along the arm, from its base
+        self._points = self.declare_parameter(
+            "link_points_m", [float("nan")]
+        ).value  # x y z x y z..., instead of frames
+        self._radius = self.declare_parameter("link_radius_m", 0.1).value
+        self._stop = self.declare_parameter("stop_distance_m", 0.5).value
+        self._slow = self.declare_parameter("slow_distance_m", 1.5).value
+        self._walk = self.declare_parameter("human_speed_m_s", 1.6).value  # ISO 13855's walking speed
+        self._timeout_s = self.declare_parameter("timeout_s", 0.5).value
+        if not any(self._links) and (len(self._points) % 3 or not np.isfinite(self._points).all()):
+            raise ValueError(
+                "where is the robot? Give link_frames (names in tf), or link_points_m (x y z of each point, m)"
+            )
+        if not self._slow > self._stop:
+            raise ValueError(f"slow_distance_m ({self._slow}) must be above stop_distance_m ({self._stop})")
+        self._tf = self._listen_to_tf() if any(self._links) else None
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._heard = self._steady.now()
+        self._distance = self.create_publisher(Float64, "~/distance", 1)
+        self._scale = self.create_publisher(Float64, "~/speed_scale", 1)
+        self.create_subscription(PoseArray, "hmr/poses", self._on_poses, 1)
+        self.create_timer(0.1, self._watch, clock=self._steady)
+        self.get_logger().warning("this is an example and no safety-rated function: never rely on it to protect people")
+
+    def _listen_to_tf(self):
+        try:
+            from tf2_ros import Buffer, TransformListener
+        except ImportError as error:
+            raise ValueError(f"link_frames needs tf2_ros ({error}): install ros-<distro>-tf2-ros-py") from None
+        buffer = Buffer()
+        return buffer, TransformListener(buffer, self)
+
+    def _on_poses(self, message: PoseArray) -> None:
+        links = self._robot(message)
+        if links is None:
+            return  # the robot's place is not known: the watch stops it
+        self._heard = self._steady.now()
+        # A person may have come nearer since the picture was taken.
+        age_s = max(0.0, (self.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds / 1e9)
+        distance = closest_m(joints_of(message)[0], links, self._radius) - self._walk * age_s
+        self._distance.publish(Float64(data=distance))
+        self._scale.publish(Float64(data=speed_scale(distance, self._stop, self._slow)))
+
+    def _robot(self, message: PoseArray) -> np.ndarray | None:
+        """(L, 3) metres, the link frames in the frame of the poses; None where tf does not know."""
+        if self._tf is None:
+            return np.array(self._points).reshape(-1, 3)
+        where = []
+        for frame in self._links:
+            try:
+                found = self._tf[0].lookup_transform(message.header.frame_id, frame, Time()).transform.translation
+            except Exception as error:  # tf2's exceptions have no common base in every distribution
+                self.get_logger().warning(f"robot not located, stopping: {error}", throttle_duration_sec=2.0)
+                return None
+            where.append((found.x, found.y, found.z))
+        return np.array(where)
+
+    def _watch(self) -> None:
+        if (self._steady.now() - self._heard).nanoseconds > self._timeout_s * 1e9:
+            self._scale.publish(Float64(data=0.0))
+
+
+def main() -> int:
+    return run(SeparationMonitor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

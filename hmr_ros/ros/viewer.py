@@ -1,0 +1,209 @@
+"""A live view in the browser, fed from the node's topics like any other client of theirs.
+
+`ros2 run hmr_ros viewer` (or `hmr_viewer`), then open the address that it logs. Where the camera has another name than the
+node was started with: `--ros-args -p node:=hmr -r camera_info:=/camera/camera_info`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import String
+
+from hmr_ros.body_model import BodyModel
+from hmr_ros.config import check, describe, setting
+from hmr_ros.ros.camera_info import read_camera
+from hmr_ros.ros.conversions import FrameError, image_to_rgb
+from hmr_ros.ros.parameters import descriptor
+from hmr_ros.ros.smpl_cloud import cloud_to_records
+from hmr_ros.rotation import rotvec_to_rotmat
+from hmr_ros.smpl_file import load_body
+from hmr_ros.web_view import History, WebView
+
+# A page cannot show more than the newest: depth 1. Reliable, for best effort loses big images between processes.
+_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+_NUMBERS_S = 0.5
+"""Between updates of text and curves, which nobody reads faster and browsers draw slowly."""
+
+
+@dataclass(frozen=True)
+class ViewerConfig:
+    node: str = setting("hmr", "Name of the node to watch; with a leading slash: its full name.")
+    host: str = setting("127.0.0.1", "Address to serve on; 0.0.0.0: the page can be opened from other machines.")
+    port: int = setting(8080, "Port to serve on; the next free one if it is taken.", low=1, high=65535)
+    body: str = setting("open", "Body model to draw: that of the node, 'open' or the path of your SMPL file.")
+    rate_hz: float = setting(10.0, "How often the page is brought up to date, in Hz.", low=0.5, high=60.0)
+
+    def __post_init__(self):
+        check(self)
+
+
+class Viewer(Node):
+    """Listens, keeps the newest of everything, and shows it `rate_hz` times a second while a browser is there."""
+
+    def __init__(self):
+        super().__init__("hmr_viewer")
+        self.config = ViewerConfig(
+            **{
+                name: self.declare_parameter(name, default, descriptor(item, default)).value
+                for name, item, default in describe(ViewerConfig())
+            }
+        )
+        self._body: BodyModel = load_body(self.config.body)
+        self.view = WebView(self.config.host, self.config.port, self._body.faces)
+        self._history = History()
+        self._people: PointCloud2 | None = None
+        self._picture: Image | None = None
+        self._camera_info: CameraInfo | None = None
+        self._status, self._facts = "", {}
+        self._listening: list = []
+        self._last_text_s = float("-inf")
+        self._frame_id = ""
+        self.create_subscription(String, self._topic("body_model"), self._on_body_model, _LATCHED)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1 / self.config.rate_hz, self._refresh, clock=clock)
+        self.get_logger().info(f"open {self.view.url} in a browser; watching {self._topic('smpl')}")
+
+    def close(self) -> None:
+        self.view.close()
+        self.destroy_node()
+
+    def _topic(self, name: str) -> str:
+        return f"{self.config.node}/{name}"
+
+    def _listen(self, wanted: bool) -> None:
+        """The node draws overlays while somebody listens, so we listen while somebody looks."""
+        if wanted and not self._listening:
+            best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            self._listening = [
+                self.create_subscription(PointCloud2, self._topic("smpl"), self._on_people, _NEWEST),
+                self.create_subscription(Image, self._topic("overlay"), self._on_picture, _NEWEST),
+                self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, best_effort),
+            ]
+        elif not wanted and self._listening:
+            for subscription in self._listening:
+                self.destroy_subscription(subscription)
+            self._listening = []
+
+    def _on_people(self, msg: PointCloud2, info) -> None:
+        self._people = msg
+        records = cloud_to_records(msg)
+        stamp_ns = Time.from_msg(msg.header.stamp).nanoseconds
+        published_ns = info["source_timestamp"] or self.get_clock().now().nanoseconds
+        self._history.add(stamp_ns * 1e-9, latency_ms=(published_ns - stamp_ns) * 1e-6, **optimisation(records))
+
+    def _on_picture(self, msg: Image) -> None:
+        self._picture, self._frame_id = msg, msg.header.frame_id
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        self._camera_info = msg
+
+    def _on_body_model(self, msg: String) -> None:
+        self._facts = json.loads(msg.data)
+        theirs, ours = self._facts.get("shape_space"), self._body.shape_space
+        if theirs != ours:
+            self.get_logger().warning(
+                f"the node's body has the shape space {theirs!r}, this viewer's {ours!r}: shapes are wrong; "
+                "set the viewer's parameter body to the node's model.body"
+            )
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        # Status names are '<node's full name>: human mesh recovery'.
+        full_name = self.resolve_topic_name(self.config.node)
+        for status in msg.status:
+            if status.name.startswith(f"{full_name}:"):
+                self._status = status.message
+
+    def _refresh(self) -> None:
+        self._listen(self.view.watched)
+        picture, self._picture = self._picture, None
+        people, self._people = self._people, None
+        if picture is not None:
+            self._show_picture(picture)
+        if people is not None:
+            records = cloud_to_records(people)
+            optical = people.header.frame_id == self._frame_id or not self._frame_id
+            self.view.show_people(records["id"].tolist(), vertices(self._body, records), optical)
+            self._show_numbers(people.header.frame_id, len(records))
+
+    def _show_numbers(self, frame_id: str, people: int) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_text_s < _NUMBERS_S:
+            return
+        self._last_text_s = now_s
+        self.view.show_curves(self._history)
+        self.view.show_text(summary(self._topic(""), frame_id, people, self._status, self._facts))
+
+    def _show_picture(self, msg: Image) -> None:
+        try:
+            rgb = image_to_rgb(msg)
+        except FrameError as error:
+            self.get_logger().warning(f"overlay cannot be shown: {error}", once=True)
+            return
+        self.view.show_picture(rgb)
+        in_camera_frame = self._people is None or self._people.header.frame_id == msg.header.frame_id
+        camera = read_camera(self._camera_info, msg.width, msg.height).camera if in_camera_frame else None
+        self.view.show_camera(camera, rgb)
+
+
+def vertices(body: BodyModel, records: np.ndarray) -> np.ndarray:
+    """The meshes of records of ~/smpl, (N, V, 3) metres."""
+    if not len(records):
+        return np.zeros((0, len(body.v_template), 3), np.float32)
+    rotvec = np.concatenate([records["global_orient"], records["body_pose"]], axis=1).reshape(-1, 24, 3)
+    transl = np.stack([records[axis] for axis in "xyz"], axis=-1)
+    return body.vertices(rotvec_to_rotmat(rotvec), records["betas"], transl)
+
+
+def optimisation(records: np.ndarray) -> dict[str, float]:
+    """Means over the people of a frame; NaN when there are none."""
+    names = ("steps", "loss_before", "loss_after")
+    return {name: float(records[name].mean()) if len(records) else float("nan") for name in names}
+
+
+def summary(node: str, frame_id: str, people: int, status: str, facts: dict) -> str:
+    """Markdown, a few lines."""
+    lines = [f"**{node.rstrip('/')}**: {people} {'person' if people == 1 else 'people'} in frame `{frame_id or '?'}`"]
+    lines += [status] if status else []
+    lines += [f"{facts['bundle']}, {facts['shape_space']}, {facts['backend']}"] if facts else []
+    return "  \n".join(lines)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM. Returns the exit status: 1 when it could not start."""
+    rclpy.init(args=args)
+    viewer = None
+    try:
+        viewer = Viewer()
+        executor = SingleThreadedExecutor()
+        executor.add_node(viewer)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
+        print(f"viewer: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if viewer:
+            viewer.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
