@@ -6,7 +6,7 @@ Two sets of points describe a person:
 
 * the 24 **joints** of SMPL's kinematic tree: what the body model rotates;
 * the 23 **keypoints** of COCO-WholeBody's body and feet: what a 2D detector sees. Limb keypoints are joints
-  of the body (hips too: measured, detectors put them there), face and feet are single vertices of the mesh.
+  of the body (the shoulders shifted a little), face and feet are single vertices of the mesh.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ KEYPOINT_VERTICES = {
 """Mesh vertex of each face and foot keypoint. The indices are those `smplx` uses by default for SMPL's topology; our
 open body is numbered so that the same indices name the same places."""
 
+SHOULDER_BLEND = {"shoulder": 0.88, "neck": 0.22, "spine3": -0.10}
+"""COCO's shoulder keypoints lie some 2 cm further in and 3 cm above the joints that the arms turn about: measured with BlazePose
+on renders of our body (`training.detector_loop`), and seen in the bone lengths of triangulated people."""
+
+
 def mirror(names: tuple[str, ...]) -> tuple[int, ...]:
     """Permutation that swaps left and right: `x[mirror(NAMES)]` is x seen in a mirror.
 
@@ -79,10 +84,13 @@ def landmark_vertices() -> np.ndarray:
 
 
 def keypoints_from_joints() -> np.ndarray:
-    """(23, 24) float32: selects the keypoints that are joints."""
+    """(23, 24) float32, the part of each keypoint that is a blend of joints; rows sum to 1, or to 0 for those on the mesh."""
     select = np.zeros((NUM_KEYPOINTS, NUM_JOINTS), np.float32)
     for row, name in enumerate(KEYPOINT_NAMES):
-        if name in JOINT_NAMES:
+        if name.endswith("shoulder"):
+            for joint, share in SHOULDER_BLEND.items():
+                select[row, JOINT_NAMES.index(name if joint == "shoulder" else joint)] = share
+        elif name in JOINT_NAMES:
             select[row, JOINT_NAMES.index(name)] = 1
     return select
 

@@ -45,14 +45,15 @@ def test_constant_input_is_a_fixed_point_at_rest():
         np.testing.assert_allclose(out.linear_velocity, 0, atol=1e-6)
 
 
-def test_noise_around_a_constant_shrinks():
+@pytest.mark.parametrize("config, share", [(SmoothingConfig(), 0.5), (SmoothingConfig(min_cutoff_hz=1.5, beta=1.0), 0.4)])
+def test_noise_around_a_constant_shrinks(config, share):
     rng = np.random.default_rng(1)
     pose = random_pose(rng, 1)
     poses = [noisy(rng, pose) for _ in range(150)]
-    out = run(Smoother(SmoothingConfig()), [0], poses, stamps(150))[30:]
+    out = run(Smoother(config), [0], poses, stamps(150))[30:]
     before = np.mean([angle_deg(p[0], pose[0]) ** 2 for p in poses[30:]])
     after = np.mean([angle_deg(o.rotmat, pose[0]) ** 2 for o in out])
-    assert after < 0.4 * before
+    assert after < share * before
     for name, raw in (("betas", 1), ("transl", 2)):
         spread = np.var([getattr(o, name) for o in out], axis=0)
         assert (spread < 0.5 * np.var([p[raw] for p in poses[30:]], axis=0)).all(), name

@@ -1,11 +1,13 @@
 """The control examples as processes of their own, on the real topics of a node."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE
+from conftest import FAKE_NODE, NodeProcess
 from fake_node import OK, person
 from geometry_msgs.msg import PoseArray
 from sensor_msgs.msg import Image, JointState
@@ -20,10 +22,17 @@ from hmr_ros.ros.smpl_cloud import people_to_records, records_to_cloud
 NOBODY = 9
 
 
+ROBOT = np.array([[0.0, 0, 1], [0, 1, 1]])
+MONITOR = [f"link_points_m:={ROBOT.ravel().tolist()}", "human_speed_m_s:=0.0"]
+EXAMPLES = {"smpl_listener": [], "upper_body_retarget": [], "separation_monitor": MONITOR}
+
+
 @pytest.fixture(scope="module")
 def graph(start):
-    """A namespace with the node in it, and `look(value)`, which shows it an image."""
-    node, probe = start(FAKE_NODE)
+    """The node and all examples in one namespace, and `look(value)`, which shows an image to the node."""
+    _, probe = start(FAKE_NODE)
+    space = probe.node.get_namespace()
+    examples = {name: run(name, "-r", f"__ns:={space}", *with_p(values)) for name, values in EXAMPLES.items()}
     images = probe.node.create_publisher(Image, "image", 1)
     probe.until(lambda: images.get_subscription_count(), "the node's subscription")
 
@@ -32,24 +41,17 @@ def graph(start):
         message.header.frame_id, message.header.stamp = "cam", probe.node.get_clock().now().to_msg()
         images.publish(message)
 
-    return probe, look
-
-
-@pytest.fixture
-def example(graph, start):
-    """example(module, *ros_args): in the node's namespace."""
-    from conftest import NodeProcess
-
-    processes = []
-
-    def run(name, *options):
-        space = f"__ns:={graph[0].node.get_namespace()}"
-        processes.append(NodeProcess(["-m", f"hmr_ros.ros.examples.{name}"], "-r", space, *options))
-        return processes[-1]
-
-    yield run
-    for process in processes:
+    yield probe, look, examples
+    for process in examples.values():
         process.kill()
+
+
+def run(name, *options):
+    return NodeProcess(["-m", f"hmr_ros.ros.examples.{name}"], *options)
+
+
+def with_p(values):
+    return [part for value in values for part in ("-p", value)]
 
 
 def test_listener_reads_every_field():
@@ -62,32 +64,22 @@ def test_listener_reads_every_field():
     assert describe(read_people(records_to_cloud(Header(), people_to_records([])))) == ["nobody"]
 
 
-def test_listener_hears_the_node(graph, example):
-    probe, look = graph
-    listener = example("smpl_listener")
-    probe.until(lambda: "person 7" in listener.output, "the listener's line", each=look)
-    assert listener.end() == 0, listener.output
-
-
-def test_retarget_moves_the_arms(graph, example):
-    probe, look = graph
-    example("upper_body_retarget")
+def test_retarget_moves_the_arms(graph):
+    probe, look, _ = graph
     states = probe.listen(JointState, f"{probe.node.get_namespace()}/joint_states")
     probe.until(lambda: states and np.abs(states[-1].position).max() > 0.5, "arms that moved", each=look)
     assert states[-1].name == list(JOINTS) and np.isfinite(states[-1].position).all()
     assert states[-1].header.stamp.sec > 0
 
 
-def test_monitor_measures_slows_and_stops_when_blind(graph, example):
-    probe, look = graph
-    example("separation_monitor", "-p", "link_points_m:=[0.0, 0.0, 1.0, 0.0, 1.0, 1.0]", "-p", "human_speed_m_s:=0.0")
+def test_monitor_measures_slows_and_stops_when_blind(graph):
+    probe, look, _ = graph
     space = f"{probe.node.get_namespace()}/separation_monitor"
     distances, scales = probe.listen(Float64, f"{space}/distance"), probe.listen(Float64, f"{space}/speed_scale")
     probe.until(lambda: scales and scales[-1].data == 0, "a stop while nothing is seen")
     poses = probe.listen(PoseArray, "poses")
     probe.until(lambda: poses and distances, "a distance", each=look)
-    robot = np.array([[0.0, 0, 1], [0, 1, 1]])
-    expected = closest_m(joints_of(next(p for p in poses if p.poses))[0], robot, 0.1)
+    expected = closest_m(joints_of(next(p for p in poses if p.poses))[0], ROBOT, 0.1)
     assert distances[-1].data == pytest.approx(expected, abs=1e-4)
     scales.clear()
     probe.until(lambda: any(s.data == 1 for s in scales), "full speed while nobody is there", each=lambda: look(NOBODY))
@@ -95,13 +87,46 @@ def test_monitor_measures_slows_and_stops_when_blind(graph, example):
     probe.until(lambda: any(s.data == 0 for s in scales), "a stop when no more comes")
 
 
+def test_listener_hears_the_node_and_ends_well(graph):
+    probe, look, examples = graph
+    probe.until(lambda: "person 7" in examples["smpl_listener"].output, "the listener's line", each=look)
+    assert examples["smpl_listener"].end() == 0, examples["smpl_listener"].output
+
+
+def test_monitor_finds_the_robot_through_tf(graph):
+    tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros (of a ROS 2 install) is not here")
+    from geometry_msgs.msg import TransformStamped
+
+    probe, look, _ = graph
+    space = f"{probe.node.get_namespace()}/tf"
+    where = [TransformStamped(header=Header(frame_id="cam"), child_frame_id=name) for name in ("base", "tool")]
+    for transform, point in zip(where, ROBOT):
+        transform.transform.translation.x, transform.transform.translation.y, transform.transform.translation.z = point
+        transform.transform.rotation.w = 1.0
+    broadcaster = tf2_ros.StaticTransformBroadcaster(probe.node)
+    broadcaster.sendTransform(where)
+    values = ["link_frames:=[base, tool]", "human_speed_m_s:=0.0"]
+    poses = f"hmr/poses:={probe.target}/poses"
+    monitor = run("separation_monitor", "-r", f"__ns:={space}", "-r", poses, *with_p(values))
+    heard, distances = probe.listen(PoseArray, "poses"), probe.listen(Float64, f"{space}/separation_monitor/distance")
+    probe.until(lambda: distances and any(p.poses for p in heard), "a distance", each=look)
+    monitor.kill()
+    expected = closest_m(joints_of(next(p for p in heard if p.poses))[0], ROBOT, 0.1)
+    assert distances[-1].data == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("values", "says"),
     [
         ([], "where is the robot?"),
-        (["-p", "link_points_m:=[0.0, 0.0, 1.0]", "-p", "slow_distance_m:=0.1"], "slow_distance_m"),
+        (["link_points_m:=[0.0, 0.0, 1.0]", "slow_distance_m:=0.1"], "slow_distance_m"),
+        pytest.param(
+            ["link_frames:=[tool0]"],
+            "needs tf2_ros",
+            marks=pytest.mark.skipif(find_spec("tf2_ros") is not None, reason="tf2_ros is here"),
+        ),
     ],
 )
-def test_monitor_says_what_it_lacks(example, options, says):
-    monitor = example("separation_monitor", *options)
+def test_monitor_says_what_it_lacks(ros, values, says):
+    monitor = run("separation_monitor", *with_p(values))
     assert monitor.wait() == 1 and says in monitor.output and "Traceback" not in monitor.output

@@ -18,7 +18,9 @@ from test_node import Camera, picture
 from hmr_ros.frames import ROTMAT_LINK_OPTICAL, RigidTransform, move_person
 from hmr_ros.ros.node_config import NodeConfig
 from hmr_ros.ros.output_frame import OutputFrame, TransformUnavailable
+from hmr_ros.ros.smpl_cloud import cloud_to_records
 from hmr_ros.rotation import rotmat_to_quat
+from hmr_ros.skeleton import JOINT_NAMES
 
 T_BASE_CAMERA = RigidTransform(ROTMAT_LINK_OPTICAL, np.array([0.1, 0.2, 1.3]))
 HEADER = Header(frame_id="cam")
@@ -110,17 +112,41 @@ def test_a_node_without_tf2_ros_works_on_and_says_what_to_install(start):
     probe.until(lambda: "tf2_ros" in camera.value("degraded"), "the warning in diagnostics")
 
 
-def test_the_transform_comes_through_tf2(start, ros):
+def test_the_transform_comes_through_tf2(start):
+    """Before it is there results are in the camera's frame, and diagnostics say why; then they are in output_frame."""
     pytest.importorskip("tf2_ros", reason="tf2_ros (of a ROS 2 install) is not here")
     from tf2_ros import StaticTransformBroadcaster
 
-    node, probe = start(FAKE_NODE, "-p", "output_frame:=base_link")
+    node, probe = start(FAKE_NODE, "-p", "output_frame:=base_link", "-p", "diagnostics_period_s:=0.1")
     node.wait_for_line("active: listening to")
     camera, clouds = Camera(probe), probe.listen(PointCloud2, "smpl")
+    camera.tell_camera()
+    camera.send_until(picture(), lambda: clouds, "people")
+    assert clouds[0].header.frame_id == "cam"
+    probe.until(lambda: "no transform to output_frame 'base_link'" in camera.value("degraded"), "the reason")
     transform = TransformStamped(header=Header(frame_id="base_link"), child_frame_id="cam")
     quaternion, translation = transform.transform.rotation, transform.transform.translation
     quaternion.x, quaternion.y, quaternion.z, quaternion.w = rotmat_to_quat(ROTMAT_LINK_OPTICAL).tolist()
     translation.x, translation.y, translation.z = T_BASE_CAMERA.transl.tolist()
     StaticTransformBroadcaster(probe.node).sendTransform(transform)
-    camera.tell_camera()
     camera.send_until(picture(), lambda: any(c.header.frame_id == "base_link" for c in clouds), "people in base_link")
+    moved = cloud_to_records(next(c for c in clouds if c.header.frame_id == "base_link"))[0]
+    np.testing.assert_allclose([moved[axis] for axis in "xyz"], move_person(T_BASE_CAMERA, person()).transl, atol=1e-4)
+    camera.send_until(picture(), lambda: camera.value("degraded") == "", "the end of the warning")
+
+
+def test_tf_knows_every_joint_of_a_person(start):
+    pytest.importorskip("tf2_ros", reason="tf2_ros (of a ROS 2 install) is not here")
+    from rclpy.time import Time
+    from tf2_ros import Buffer, TransformListener
+
+    node, probe = start(FAKE_NODE, "-p", "publish_tf:=true")
+    node.wait_for_line("active: listening to")
+    buffer = Buffer()
+    TransformListener(buffer, probe.node)
+    camera = Camera(probe)
+    camera.tell_camera()
+    camera.send_until(picture(), lambda: buffer.can_transform("cam", "person_7/right_hand", Time()), "the hand on /tf")
+    for joint, position in zip(JOINT_NAMES, person().joints):
+        found = buffer.lookup_transform("cam", f"person_7/{joint}", Time()).transform.translation
+        np.testing.assert_allclose([found.x, found.y, found.z], position, atol=1e-4)
