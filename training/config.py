@@ -96,7 +96,7 @@ class TrainConfig:
     """Body model: 'open', or the path of an SMPL file."""
     out: Path = Path("runs/keypoints")
     """Checkpoints and logs; a run found here is resumed."""
-    steps: int = 21000
+    steps: int = 20000
     batch: int = 256
     learning_rate: float = 1e-3
     """Peak of Adam's learning rate; one-cycle cosine schedule."""
