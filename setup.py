@@ -65,8 +65,8 @@ setup(
         ],
         # Apache-2.0; a page in the browser, served from the wheel.
         "viewer": ["viser>=1.0"],
-        # Permissive; the pages of docs/.
-        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5"],
+        # BSD; builds the pages of docs/.
+        "docs": ["mkdocs>=1.6"],
         "training": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.3", "tensorboard>=2.14", "tyro>=0.8"],
         # Apache-2.0; recordings (rosbag2) without ROS.
         "bags": ["rosbags>=0.11"],

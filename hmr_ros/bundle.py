@@ -23,9 +23,10 @@ BODY_INPUTS = (
 """The body's arrays, see `BodyModel.graph_inputs`: bound once when a graph is loaded."""
 
 _TARGETS = ("target_rotmat", "target_betas", "target_joints", "target_keypoints")
-_FIT = ("state", "features", "bbox_info", "keypoints", "confidence", *_TARGETS, "loss_weights")
+_SEEN = ("keypoints", "confidence", "keypoints_3d", "confidence_3d")
+_FIT = ("state", "features", "bbox_info", "keypoints", "confidence", *_TARGETS, *_SEEN[2:], "loss_weights")
 GRAPHS = {
-    "encode": (("keypoints", "confidence", "keypoints_3d", "confidence_3d", "bbox_info"), ("features",)),
+    "encode": ((*_SEEN, "bbox_info"), ("features",)),
     "regress": (("features", "bbox_info", *BODY_INPUTS), ("state", *_TARGETS, "target_transl", "reliability")),
     "adapt": ((*_FIT, *BODY_INPUTS), ("new_state", "loss")),
     "readout": ((*_FIT, *BODY_INPUTS), ("rotmat", "betas", "transl", "loss")),
@@ -53,7 +54,7 @@ class Bundle:
 
     @property
     def loss_weights(self) -> np.ndarray:
-        """(4,) float32: weights of the objective's terms at test time."""
+        """(5,) float32: weights of the objective's terms at test time."""
         return np.array(list(self.manifest["loss_weights"].values()), np.float32)
 
     @property

@@ -53,7 +53,7 @@ class KeypointsConfig:
 
 @dataclass(frozen=True)
 class TtoConfig:
-    max_steps: int = setting(5, "Test-time optimisation steps at most, per frame.", low=0, high=50, dynamic=True)
+    max_steps: int = setting(10, "Test-time optimisation steps at most, per frame.", low=0, high=50, dynamic=True)
     deadline_ms: float = setting(
         0.0, "Age a frame may reach, from capture stamp to result, before optimisation stops, in ms; 0: no deadline.",
         low=0.0, high=10000.0, dynamic=True,
@@ -66,7 +66,7 @@ class TtoConfig:
 @dataclass(frozen=True)
 class WarmStartConfig:
     decay: float = setting(
-        0.9, "Start from this share of a person's last result where that explains the keypoints better; 0: never.",
+        0.0, "Start from this share of a person's last result where that explains the keypoints better; 0: never.",
         low=0.0, high=1.0, dynamic=True,
     )  # fmt: skip
     max_gap_s: float = setting(0.25, "Results older than this are not started from, in s.", low=0.0, high=10.0, dynamic=True)
@@ -91,17 +91,17 @@ class SmoothingConfig:
         4.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
-        3.0,
+        1.5,
         "Rotations: how fast the cut-off rises with speed (rad/s); higher lags less.",
         low=0.0,
         high=100.0,
         dynamic=True,
     )
     direction_min_cutoff_hz: float = setting(
-        4.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+        2.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     direction_beta: float = setting(
-        20.0,
+        10.0,
         "Position across the view: rise of the cut-off with speed (distances/s).",
         low=0.0,
         high=1000.0,
@@ -114,7 +114,7 @@ class SmoothingConfig:
         6.0, "Distance: rise of the cut-off with relative speed (1/s).", low=0.0, high=1000.0, dynamic=True
     )
     velocity_cutoff_hz: float = setting(
-        3.0,
+        2.0,
         "Cut-off of the velocities, both inside the filter and published, in Hz.",
         low=0.01,
         high=100.0,

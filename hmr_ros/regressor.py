@@ -80,6 +80,8 @@ class Regressor:
             "features": features,
             "bbox_info": seen.bbox_info,
             "keypoints": seen.keypoints,
+            "keypoints_3d": seen.keypoints_3d,
+            "confidence_3d": seen.confidence_3d,
             "confidence": seen.confidence * answer["reliability"],
             "loss_weights": self._loss_weights,
             **{name: answer[name] for name in ("target_rotmat", "target_betas", "target_joints", "target_keypoints")},

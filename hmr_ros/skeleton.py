@@ -85,14 +85,14 @@ def landmark_vertices() -> np.ndarray:
 
 def keypoints_from_joints() -> np.ndarray:
     """(23, 24) float32, the part of each keypoint that is a blend of joints; rows sum to 1, or to 0 for those on the mesh."""
-    select = np.zeros((NUM_KEYPOINTS, NUM_JOINTS), np.float32)
+    blend = np.zeros((NUM_KEYPOINTS, NUM_JOINTS), np.float32)
     for row, name in enumerate(KEYPOINT_NAMES):
         if name.endswith("shoulder"):
             for joint, share in SHOULDER_BLEND.items():
-                select[row, JOINT_NAMES.index(name if joint == "shoulder" else joint)] = share
+                blend[row, JOINT_NAMES.index(name if joint == "shoulder" else joint)] = share
         elif name in JOINT_NAMES:
-            select[row, JOINT_NAMES.index(name)] = 1
-    return select
+            blend[row, JOINT_NAMES.index(name)] = 1
+    return blend
 
 
 def keypoints_from_landmarks() -> np.ndarray:

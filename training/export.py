@@ -26,7 +26,7 @@ from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
 from training.config import LossConfig, MetaConfig, ModelConfig
 from training.graphs import Adapt, Encode, Readout, Regress
-from training.losses import TERMS
+from training.losses import OBSERVED, TERMS
 from training.model import MetaHmr
 from training.train import commit
 
@@ -58,7 +58,7 @@ def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
 def test_time_weights(model: MetaHmr, loss: LossConfig, meta: MetaConfig) -> dict[str, float]:
     """Term weights of the objective at test time, as training left them."""
     learned = model.log_loss_weights.exp().tolist() if meta.learn_loss_weights else [getattr(loss, t) for t in TERMS]
-    return {term: float(w) if meta.dual or term == "keypoints_2d" else 0.0 for term, w in zip(TERMS, learned)}
+    return {term: float(w) if meta.dual or term in OBSERVED else 0.0 for term, w in zip(TERMS, learned)}
 
 
 def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int, seed: int = 0) -> dict[str, dict]:
@@ -82,6 +82,7 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
         "features": features, "bbox_info": bbox_info, "keypoints": keypoints,
         "confidence": confidence * regressed["reliability"],
         **{name: regressed[name] for name in GRAPHS["adapt"][0] if name.startswith("target_")},
+        "keypoints_3d": encode["keypoints_3d"], "confidence_3d": encode["confidence_3d"],
         "loss_weights": weights, **bodies,
     }  # fmt: skip
     return {"encode": encode, "regress": regress, "adapt": fit, "readout": fit}

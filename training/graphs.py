@@ -45,9 +45,11 @@ class Adapt(nn.Module):
     def forward(
         self, state: Tensor, features: Tensor, bbox_info: Tensor, keypoints: Tensor, confidence: Tensor,
         target_rotmat: Tensor, target_betas: Tensor, target_joints: Tensor, target_keypoints: Tensor,
-        loss_weights: Tensor, *body: Tensor,
+        keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        target = Target(keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints)
+        target = Target(
+            keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints, keypoints_3d, confidence_3d
+        )
         state = state.detach().requires_grad_()
         prediction = self.model.decode(state, features, bbox_info, BodyArrays(*body))
         return adapt_step(self.model, state, prediction, target, loss_weights)
@@ -61,8 +63,10 @@ class Readout(nn.Module):
     def forward(
         self, state: Tensor, features: Tensor, bbox_info: Tensor, keypoints: Tensor, confidence: Tensor,
         target_rotmat: Tensor, target_betas: Tensor, target_joints: Tensor, target_keypoints: Tensor,
-        loss_weights: Tensor, *body: Tensor,
+        keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        target = Target(keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints)
+        target = Target(
+            keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints, keypoints_3d, confidence_3d
+        )
         prediction = self.model.decode(state, features, bbox_info, BodyArrays(*body))
         return prediction.rotmat, prediction.betas, prediction.transl, objective(prediction, target, loss_weights)

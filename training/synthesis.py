@@ -113,8 +113,9 @@ class Synthesis:
         center, size = (torch.from_numpy(a) for a in keypoint_box(noisy.numpy(), confidence.numpy()))
         half = size[:, None, None] / 2
         truth = Target(
-            (clean - center[:, None]) / half, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints
-        )
+            (clean - center[:, None]) / half, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints,
+            torch.zeros_like(keypoints_3d), torch.zeros_like(confidence_3d),
+        )  # fmt: skip
         seen = (confidence > 0).unsqueeze(-1)
         keypoints = torch.where(seen, (noisy - center[:, None]) / half, 0)
         bbox_info = torch.cat([center, size[:, None]], -1)

@@ -24,7 +24,7 @@ from hmr_ros.smpl_file import load_body
 from training.adapt import adapt
 from training.body import BodyArrays
 from training.config import MetaConfig, TrainConfig
-from training.losses import objective, pseudo_target, weights_of
+from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
 from training.model import MetaHmr
 from training.synthesis import Poses, Sample, Synthesis
 
@@ -37,9 +37,9 @@ def make_model(config: TrainConfig) -> MetaHmr:
 
 
 def inner_weights(model: MetaHmr, config: TrainConfig) -> Tensor:
-    """Term weights of the inner objective: without the dual network, 2D alone."""
+    """Term weights of the inner objective: without the dual network, of what is observed alone."""
     weights = model.log_loss_weights.exp()
-    return weights if config.meta.dual else weights * weights.new_tensor([1.0, 0, 0, 0])
+    return weights if config.meta.dual else weights * weights.new_tensor([float(term in OBSERVED) for term in TERMS])
 
 
 def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
@@ -55,7 +55,7 @@ def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, 
     """The training loss of one batch (scalar): before adaptation, after each of `steps` inner steps, and of the auxiliary."""
     features = model.encode(*sample.inputs)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
-    target = pseudo_target(sample.keypoints, sample.confidence, auxiliary)
+    target = pseudo_target(*sample.inputs[:4], auxiliary)
     weights, outer_weights = inner_weights(model, config), weights_of(config.loss).to(sample.keypoints)
 
     def against_truth(prediction) -> Tensor:
@@ -76,7 +76,7 @@ def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body:
     with torch.no_grad():
         features = model.encode(*sample.inputs)
         state, auxiliary = model.regress(features, sample.bbox_info, body)
-        target = pseudo_target(sample.keypoints, sample.confidence, auxiliary)
+        target = pseudo_target(*sample.inputs[:4], auxiliary)
         weights = inner_weights(model, config)
     predictions = adapt(model, state, features, sample.bbox_info, target, weights, body, steps)
     return [1000 * (p.joints - sample.truth.joints).norm(dim=-1).mean().item() for p in predictions]

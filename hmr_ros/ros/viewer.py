@@ -72,7 +72,7 @@ class Viewer(Node):
         self._status, self._facts = "", {}
         self._listening: list = []
         self._last_text_s = float("-inf")
-        self._frame_id = ""
+        self._people_frame = self._picture_frame = ""
         self.create_subscription(String, self._topic("body_model"), self._on_body_model, _LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -101,14 +101,14 @@ class Viewer(Node):
             self._listening = []
 
     def _on_people(self, msg: PointCloud2, info) -> None:
-        self._people = msg
+        self._people, self._people_frame = msg, msg.header.frame_id
         records = cloud_to_records(msg)
         stamp_ns = Time.from_msg(msg.header.stamp).nanoseconds
         published_ns = info["source_timestamp"] or self.get_clock().now().nanoseconds
         self._history.add(stamp_ns * 1e-9, latency_ms=(published_ns - stamp_ns) * 1e-6, **optimisation(records))
 
     def _on_picture(self, msg: Image) -> None:
-        self._picture, self._frame_id = msg, msg.header.frame_id
+        self._picture, self._picture_frame = msg, msg.header.frame_id
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
         self._camera_info = msg
@@ -137,17 +137,21 @@ class Viewer(Node):
             self._show_picture(picture)
         if people is not None:
             records = cloud_to_records(people)
-            optical = people.header.frame_id == self._frame_id or not self._frame_id
-            self.view.show_people(records["id"].tolist(), vertices(self._body, records), optical)
-            self._show_numbers(people.header.frame_id, len(records))
+            self.view.show_people(records["id"].tolist(), vertices(self._body, records), self._in_camera_frame)
+            self._show_numbers(len(records))
 
-    def _show_numbers(self, frame_id: str, people: int) -> None:
+    @property
+    def _in_camera_frame(self) -> bool:
+        """Not in some output_frame. Until the first picture says which frame that is, the camera's is likely."""
+        return self._people_frame == self._picture_frame or not self._picture_frame
+
+    def _show_numbers(self, people: int) -> None:
         now_s = time.monotonic()
         if now_s - self._last_text_s < _NUMBERS_S:
             return
         self._last_text_s = now_s
         self.view.show_curves(self._history)
-        self.view.show_text(summary(self._topic(""), frame_id, people, self._status, self._facts))
+        self.view.show_text(summary(self._topic(""), self._people_frame, people, self._status, self._facts))
 
     def _show_picture(self, msg: Image) -> None:
         try:
@@ -156,8 +160,7 @@ class Viewer(Node):
             self.get_logger().warning(f"overlay cannot be shown: {error}", once=True)
             return
         self.view.show_picture(rgb)
-        in_camera_frame = self._people is None or self._people.header.frame_id == msg.header.frame_id
-        camera = read_camera(self._camera_info, msg.width, msg.height).camera if in_camera_frame else None
+        camera = read_camera(self._camera_info, msg.width, msg.height).camera if self._in_camera_frame else None
         self.view.show_camera(camera, rgb)
 
 

@@ -95,7 +95,7 @@ def test_adapting_one_person_never_changes_another(body, sample, scope):
     def run(part):
         features = model.encode(*(x[part] for x in sample.inputs))
         state, auxiliary = model.regress(features, sample.bbox_info[part], body)
-        target = pseudo_target(sample.keypoints[part], sample.confidence[part], auxiliary)
+        target = pseudo_target(*(x[part] for x in sample.inputs[:4]), auxiliary)
         *_, last = adapt(model, state, features, sample.bbox_info[part], target, inner_weights(model, config), body, 3)
         return last.rotmat
 
@@ -111,7 +111,7 @@ def test_a_small_step_lowers_the_objective(body, sample, scope):
     model.curvature.data *= 0.05
     features = model.encode(*sample.inputs)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
-    target = pseudo_target(sample.keypoints, sample.confidence, auxiliary)
+    target = pseudo_target(*sample.inputs[:4], auxiliary)
     weights = inner_weights(model, config)
     before, after = (objective(p, target, weights) for p in adapt(
         model, state, features, sample.bbox_info, target, weights, body, 1

@@ -69,15 +69,23 @@ class SeparationMonitor(Node):
         """(L, 3) metres, the link frames in the frame of the poses; None where tf does not know."""
         if self._tf is None:
             return np.array(self._points).reshape(-1, 3)
-        where = []
+        where = []  # now, not when the picture was taken: it is the robot of now that must not be near
         for frame in self._links:
             try:
-                found = self._tf[0].lookup_transform(message.header.frame_id, frame, Time()).transform.translation
+                found = self._tf[0].lookup_transform(message.header.frame_id, frame, Time())
             except Exception as error:  # tf2's exceptions have no common base in every distribution
-                self.get_logger().warning(f"robot not located, stopping: {error}", throttle_duration_sec=2.0)
+                self._warn_lost(str(error))
                 return None
-            where.append((found.x, found.y, found.z))
+            stamp_ns = Time.from_msg(found.header.stamp).nanoseconds  # 0: it never moves
+            if stamp_ns and self.get_clock().now().nanoseconds - stamp_ns > self._timeout_s * 1e9:
+                self._warn_lost(f"tf last knew of {frame} more than {self._timeout_s} s ago")
+                return None
+            place = found.transform.translation
+            where.append((place.x, place.y, place.z))
         return np.array(where)
+
+    def _warn_lost(self, reason: str) -> None:
+        self.get_logger().warning(f"robot not located, stopping: {reason}", throttle_duration_sec=2.0)
 
     def _watch(self) -> None:
         if (self._steady.now() - self._heard).nanoseconds > self._timeout_s * 1e9:
