@@ -59,8 +59,10 @@ class TtoConfig:
         low=0.0, high=10000.0, dynamic=True,
     )  # fmt: skip
     tolerance: float = setting(
-        2e-5, "Stop when the objective falls by less than this in a step.", low=0.0, high=1.0, dynamic=True
-    )
+        0.7, "A person has converged when a step lowers their objective L by less than this times L squared: the worse the "
+        "keypoints are explained, the sooner, for then it is outliers that are fitted.",
+        low=0.0, high=1000.0, dynamic=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class WarmStartConfig:
         0.0, "Start from this share of a person's last result where that explains the keypoints better; 0: never.",
         low=0.0, high=1.0, dynamic=True,
     )  # fmt: skip
-    max_gap_s: float = setting(0.25, "Results older than this are not started from, in s.", low=0.0, high=10.0, dynamic=True)
+    max_gap_s: float = setting(
+        0.25, "Results older than this are not started from, in s.", low=0.0, high=10.0, dynamic=True
+    )
 
 
 @dataclass(frozen=True)

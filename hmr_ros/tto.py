@@ -65,6 +65,7 @@ class Optimiser:
         if warm is not None:
             best.offer(warm, self._readout(state=warm, **start.fit_inputs)["loss"])
         state, previous, steps, stop = best.state.copy(), best.loss.copy(), 0, "max_steps"
+        moving = np.ones(len(state), bool)
         if not np.any(start.fit_inputs["confidence"] > 0):
             stop = "no_keypoints"
         while stop == "max_steps" and steps < config.max_steps:
@@ -76,12 +77,16 @@ class Optimiser:
             self._learn_cost(len(state), self._clock() - step_began)
             loss = stepped["loss"]  # of `state`: the step's outcome is known one call later
             best.offer(state, loss)
-            if steps and np.all(previous - loss < config.tolerance):
+            if steps:
+                moving &= previous - loss >= config.tolerance * previous**2
+            if not moving.any():
                 stop = "converged"
             elif not np.all(np.isfinite(stepped["new_state"])):
                 stop = "diverged"
             else:
-                state, previous, steps = stepped["new_state"], loss, steps + 1
+                # Who has converged stays: what further steps explain is the detector's noise.
+                state = np.where(moving[:, None], stepped["new_state"], state)
+                previous, steps = loss, steps + 1
 
         answer = before if steps == 0 and warm is None else self._readout(state=state, **start.fit_inputs)
         if not np.all(answer["loss"] <= best.loss):

@@ -38,7 +38,11 @@ def test_rotvec_equals_the_matrix_exponential():
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3), (0,)])
 def test_any_batch_shape(shape):
     rotmat = rotvec_to_rotmat(RNG.normal(size=(*shape, 3)))
-    for there, back in ((rotmat_to_quat, quat_to_rotmat), (rotmat_to_rot6d, rot6d_to_rotmat), (rotmat_to_rotvec, rotvec_to_rotmat)):
+    for there, back in (
+        (rotmat_to_quat, quat_to_rotmat),
+        (rotmat_to_rot6d, rot6d_to_rotmat),
+        (rotmat_to_rotvec, rotvec_to_rotmat),
+    ):
         np.testing.assert_allclose(back(there(rotmat)), rotmat, atol=1e-9)
 
 

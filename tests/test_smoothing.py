@@ -45,7 +45,9 @@ def test_constant_input_is_a_fixed_point_at_rest():
         np.testing.assert_allclose(out.linear_velocity, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("config, share", [(SmoothingConfig(), 0.5), (SmoothingConfig(min_cutoff_hz=1.5, beta=1.0), 0.4)])
+@pytest.mark.parametrize(
+    "config, share", [(SmoothingConfig(), 0.5), (SmoothingConfig(min_cutoff_hz=1.5, beta=1.0), 0.4)]
+)
 def test_noise_around_a_constant_shrinks(config, share):
     rng = np.random.default_rng(1)
     pose = random_pose(rng, 1)

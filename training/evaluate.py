@@ -1,7 +1,7 @@
 """Accuracy of a bundle, run as it ships: `python -m training.evaluate --data mocap-val --json FILE`.
 
 The bundle's graphs run on ONNX Runtime through the runtime's own regressor and optimisation loop, one person at a time as far
-as results go (people in a batch never influence each other), with every step taken: no deadline, no early stop.
+as results go (people in a batch never influence each other), with the shipped convergence criterion and no deadline.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def errors_by_steps(seen: Observation, truth: BodyPose, model: tuple) -> dict:
     for start in tqdm(range(0, len(truth), CHUNK), desc="people", unit=f"x{CHUNK}", mininterval=2):
         part = slice(start, start + CHUNK)
         regression = regressor(Observation(*(array[part] for array in vars(seen).values())))
-        answers = {str(s): optimiser(regression, TtoConfig(max_steps=s, tolerance=0.0)).pose for s in STEPS}
+        answers = {str(s): optimiser(regression, TtoConfig(max_steps=s)).pose for s in STEPS}
         for name, pose in (answers | {"auxiliary": regression.auxiliary}).items():
             for metric, values in body_errors(body, pose, truth[part]).items():
                 errors.setdefault(name, {}).setdefault(metric, []).append(values)
@@ -162,7 +162,7 @@ def evaluate_pose2sim(config: EvaluateConfig) -> dict:
     table = {}
     for steps in STEPS:
         settings = PipelineConfig(
-            model=ModelConfig(bundle=config.bundle, body=config.body), tto=TtoConfig(max_steps=steps, tolerance=0.0)
+            model=ModelConfig(bundle=config.bundle, body=config.body), tto=TtoConfig(max_steps=steps)
         )
         pipeline = build_pipeline(settings, source=Replay(detections))
         points = np.full((len(frames), 23, 3), np.nan, np.float32)

@@ -32,7 +32,7 @@ from training.train import commit
 
 OPSET = 18
 MODULES = {"encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
-TRACE_BATCH = 5
+TRACE_BATCH = 17
 """Batch of the example inputs: equal to no other dimension, so that the tracer cannot confuse them."""
 
 

@@ -48,7 +48,14 @@ class Adapt(nn.Module):
         keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         target = Target(
-            keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints, keypoints_3d, confidence_3d
+            keypoints,
+            confidence,
+            target_rotmat,
+            target_betas,
+            target_joints,
+            target_keypoints,
+            keypoints_3d,
+            confidence_3d,
         )
         state = state.detach().requires_grad_()
         prediction = self.model.decode(state, features, bbox_info, BodyArrays(*body))
@@ -66,7 +73,14 @@ class Readout(nn.Module):
         keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         target = Target(
-            keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints, keypoints_3d, confidence_3d
+            keypoints,
+            confidence,
+            target_rotmat,
+            target_betas,
+            target_joints,
+            target_keypoints,
+            keypoints_3d,
+            confidence_3d,
         )
         prediction = self.model.decode(state, features, bbox_info, BodyArrays(*body))
         return prediction.rotmat, prediction.betas, prediction.transl, objective(prediction, target, loss_weights)
