@@ -92,7 +92,7 @@ class TrackerConfig:
 class SmoothingConfig:
     enabled: bool = setting(True, "Smooth rotations and translation over time (One Euro filter).", dynamic=True)
     min_cutoff_hz: float = setting(
-        4.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
+        5.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
         1.5,
@@ -102,10 +102,10 @@ class SmoothingConfig:
         dynamic=True,
     )
     direction_min_cutoff_hz: float = setting(
-        2.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+        5.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     direction_beta: float = setting(
-        10.0,
+        4.0,
         "Position across the view: rise of the cut-off with speed (distances/s).",
         low=0.0,
         high=1000.0,

@@ -86,7 +86,7 @@ def test_changes(name, value, configured, reason):
 
 
 def test_one_bad_change_refuses_all():
-    changes = [Parameter("tto.max_steps", value=3), Parameter("tto.tolerance", value=7.0)]
+    changes = [Parameter("tto.max_steps", value=3), Parameter("tto.tolerance", value=-7.0)]
     new, result = parameters.change(Settings(), changes, True)
     assert not result.successful and new == Settings()
 
