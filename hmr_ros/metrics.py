@@ -43,16 +43,25 @@ def procrustes_align(points: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     points, target: (..., J, 3). Returns (..., J, 3). Points that coincide cannot be scaled: they go to the target's centroid.
     """
-    mean, target_mean = points.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
-    centred, goal = points - mean, target - target_mean
+    rotmat, scale = similarity(points, target)
+    centred = points - points.mean(axis=-2, keepdims=True)
+    turned = centred @ np.swapaxes(rotmat, -1, -2)
+    return scale[..., None, None] * turned + target.mean(axis=-2, keepdims=True)
+
+
+def similarity(points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation (..., 3, 3) and scale (...,) of the similarity transform of least squared error that moves `points` onto `target`.
+
+    points, target: (..., J, 3) (Umeyama, PAMI 1991).
+    """
+    centred, goal = (x - x.mean(axis=-2, keepdims=True) for x in (points, target))
     u, singular, vt = np.linalg.svd(np.swapaxes(goal, -1, -2) @ centred)
     # Without this sign the best orthogonal matrix may be a reflection: a mirrored body would score as a perfect one.
     sign = np.ones_like(singular)
     sign[..., 2] = np.where(np.linalg.det(u @ vt) < 0, -1, 1)
     rotmat = (u * sign[..., None, :]) @ vt
     spread = np.maximum((centred**2).sum(axis=(-1, -2)), np.finfo(points.dtype).tiny)
-    scale = (singular * sign).sum(axis=-1) / spread
-    return scale[..., None, None] * (centred @ np.swapaxes(rotmat, -1, -2)) + target_mean
+    return rotmat, (singular * sign).sum(axis=-1) / spread
 
 
 def reprojection_error(uv: np.ndarray, observed: np.ndarray, confidence: np.ndarray) -> float:

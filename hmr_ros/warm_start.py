@@ -38,4 +38,6 @@ class WarmStart:
 
     def remember(self, ids: np.ndarray, states: np.ndarray, stamp_ns: int) -> None:
         """ids: (N,); states: (N, S), where the optimisation ended."""
+        if self.config.decay == 0:  # nobody will ask
+            return
         self._states.update({int(track): (stamp_ns, state) for track, state in zip(ids, states)})

@@ -13,16 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hmr_ros import skeleton
-
-BODY_INPUTS = (
-    "J_template",
-    "J_shapedirs",
-    "landmark_template",
-    "landmark_shapedirs",
-    "landmark_posedirs",
-    "landmark_weights",
-)
-"""Arrays of `BodyModel.graph_inputs`, in the order the exported graphs take them."""
+from hmr_ros.bundle import BODY_INPUTS
 
 
 class BodyArrays(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
-from hmr_ros.metrics import mpjpe, pa_mpjpe
+from hmr_ros.metrics import mpjpe, pa_mpjpe, similarity
 from training.render_person import SIDE_PX
 
 NAMES = skeleton.KEYPOINT_NAMES
@@ -131,15 +131,6 @@ def fit_hip_widening(data: dict, joints: np.ndarray, keep: np.ndarray) -> dict[f
     return medians
 
 
-def rotation_between(points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation and scale that bring centred `points` onto `target`, (N, J, 3) each (Umeyama, PAMI 1991)."""
-    points, target = (x - x.mean(axis=1, keepdims=True) for x in (points, target))
-    u, singular, vt = np.linalg.svd(np.swapaxes(target, 1, 2) @ points)
-    sign = np.ones_like(singular)
-    sign[:, 2] = np.linalg.det(u @ vt)
-    return (u * sign[:, None]) @ vt, (singular * sign).sum(axis=1) / (points**2).sum(axis=(1, 2))
-
-
 def angle_deg(rotmat: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip((np.trace(rotmat, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
 
@@ -167,7 +158,7 @@ def world_section(world: np.ndarray, joints: np.ndarray) -> list[str]:
     lines = ["WORLD LANDMARKS (12 limb joints, mid hips at the origin)"]
     seen = truth @ view_rotation(middle[:, 0])  # each row: R^T x, the person as seen along the ray to the hips
     for label, target in (("camera's axes", truth), ("axes of the ray to the hips", seen)):
-        rotmat, scale = rotation_between(world, target)
+        rotmat, scale = similarity(world, target)
         angle, error = angle_deg(rotmat), mpjpe(world, target, root=None)
         slope = (world * target).sum(axis=(0, 1)) / (target**2).sum(axis=(0, 1))
         linear = [np.corrcoef(world[..., i].ravel(), target[..., i].ravel())[0, 1] for i in range(3)]

@@ -113,21 +113,27 @@ def errors_by_steps(seen: Observation, truth: BodyPose, model: tuple) -> dict:
         part = slice(start, start + CHUNK)
         regression = regressor(Observation(*(array[part] for array in vars(seen).values())))
         answers = {str(s): optimiser(regression, TtoConfig(max_steps=s)).pose for s in STEPS}
+        true = points_of(body, truth[part])
         for name, pose in (answers | {"auxiliary": regression.auxiliary}).items():
-            for metric, values in body_errors(body, pose, truth[part]).items():
+            for metric, values in body_errors(points_of(body, pose), true).items():
                 errors.setdefault(name, {}).setdefault(metric, []).append(values)
     table = {name: figures({m: np.concatenate(v) for m, v in by.items()}) for name, by in errors.items()}
     return {"steps": {str(s): table[str(s)] for s in STEPS}, "auxiliary": table["auxiliary"]}
 
 
-def body_errors(body: BodyModel, pose: BodyPose, truth: BodyPose) -> dict[str, np.ndarray]:
-    """Errors of N people, mm, (N,) each."""
-    fitted, true = ((p.rotmat, p.betas, p.transl) for p in (pose, truth))
-    joints, true_joints = body.joints(*fitted)[0], body.joints(*true)[0]
+def points_of(body: BodyModel, pose: BodyPose) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, 24, 3) and vertices (N, 6890, 3), metres."""
+    parameters = (pose.rotmat, pose.betas, pose.transl)
+    return body.joints(*parameters)[0], body.vertices(*parameters)
+
+
+def body_errors(found: tuple[np.ndarray, np.ndarray], true: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """Errors of N people, mm, (N,) each. found, true: as `points_of` returns them."""
+    (joints, vertices), (true_joints, true_vertices) = found, true
     return {
         "mpjpe": mpjpe(joints, true_joints),
         "pa_mpjpe": pa_mpjpe(joints, true_joints),
-        "pve": pve(body.vertices(*fitted), body.vertices(*true), joints[:, 0], true_joints[:, 0]),
+        "pve": pve(vertices, true_vertices, joints[:, 0], true_joints[:, 0]),
         "root_translation": 1000 * np.linalg.norm(joints[:, 0] - true_joints[:, 0], axis=-1),
     }
 

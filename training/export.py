@@ -24,11 +24,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from hmr_ros.bundle import BODY_INPUTS, FORMAT, GRAPHS
 from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
-from training.config import LossConfig, MetaConfig, ModelConfig
+from training.config import MetaConfig, ModelConfig
 from training.graphs import Adapt, Encode, Readout, Regress
-from training.losses import OBSERVED, TERMS
+from training.losses import TERMS
 from training.model import MetaHmr
-from training.train import commit
+from training.train import commit, inner_weights
 
 OPSET = 18
 MODULES = {"encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
@@ -42,8 +42,6 @@ class ExportConfig:
     out: Path = Path("hmr_ros/assets/bundles/default")
     name: str = "keypoints-latent"
     body: str = "open"
-    metrics: Path | None = None
-    """JSON of `training.evaluate`, copied into the manifest."""
 
 
 def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
@@ -53,12 +51,6 @@ def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
     model = MetaHmr(ModelConfig(**config["model"]), torch.ones(len(TERMS)))
     model.load_state_dict(torch.load(path, weights_only=True)["model"])
     return model.eval(), run
-
-
-def test_time_weights(model: MetaHmr, loss: LossConfig, meta: MetaConfig) -> dict[str, float]:
-    """Term weights of the objective at test time, as training left them."""
-    learned = model.log_loss_weights.exp().tolist() if meta.learn_loss_weights else [getattr(loss, t) for t in TERMS]
-    return {term: float(w) if meta.dual or term in OBSERVED else 0.0 for term, w in zip(TERMS, learned)}
 
 
 def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int, seed: int = 0) -> dict[str, dict]:
@@ -153,14 +145,13 @@ def export(config: ExportConfig) -> Path:
     body_model = load_body(config.body)
     body = BodyArrays.of(body_model)
     settings = run["config"]
-    weights = test_time_weights(model, LossConfig(**settings["loss"]), MetaConfig(**settings["meta"]))
-    weight_tensor = torch.tensor(list(weights.values()))
+    weights = inner_weights(model, MetaConfig(**settings["meta"]))
     config.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=config.out.parent) as made:
         folder = Path(made)
-        for name, inputs in example_inputs(model, body, weight_tensor, TRACE_BATCH).items():
+        for name, inputs in example_inputs(model, body, weights, TRACE_BATCH).items():
             export_graph(name, MODULES[name](model), inputs, folder / f"{name}.onnx")
-        np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weight_tensor))
+        np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weights))
         files = sorted(p for p in folder.iterdir())
         manifest = {
             "format": FORMAT,
@@ -168,11 +159,11 @@ def export(config: ExportConfig) -> Path:
             "shape_space": body_model.shape_space,
             "encoder": "keypoints",
             "scope": settings["model"]["scope"],
-            "loss_weights": weights,
+            "loss_weights": dict(zip(TERMS, weights.tolist())),
             "opset": OPSET,
             "licence": "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)",
             "trained": {"history": run["history"], "exported_at": commit()},
-            "metrics": json.loads(config.metrics.read_text()) if config.metrics else {},
+            "metrics": {},  # `training.evaluate --record` fills it
             "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
         }
         config.out.mkdir(exist_ok=True)

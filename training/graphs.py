@@ -5,6 +5,8 @@ Names of inputs and outputs are the bundle's contract (`hmr_ros.bundle.GRAPHS`).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from training.adapt import adapt_step
@@ -37,29 +39,39 @@ class Regress(nn.Module):
         )  # fmt: skip
 
 
+class FitInputs(NamedTuple):
+    """What `adapt` and `readout` take, sorted: their inputs are the same, in the order of `hmr_ros.bundle.GRAPHS`."""
+
+    state: Tensor
+    features: Tensor
+    bbox_info: Tensor
+    target: Target
+    loss_weights: Tensor
+    body: BodyArrays
+
+    @staticmethod
+    def of(
+        state: Tensor, features: Tensor, bbox_info: Tensor, keypoints: Tensor, confidence: Tensor,
+        target_rotmat: Tensor, target_betas: Tensor, target_joints: Tensor, target_keypoints: Tensor,
+        keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
+    ) -> FitInputs:  # fmt: skip
+        target = Target(
+            keypoints, confidence, target_rotmat, target_betas, target_joints, target_keypoints,
+            keypoints_3d, confidence_3d,
+        )  # fmt: skip
+        return FitInputs(state, features, bbox_info, target, loss_weights, BodyArrays(*body))
+
+
 class Adapt(nn.Module):
     def __init__(self, model: MetaHmr):
         super().__init__()
         self.model = model
 
-    def forward(
-        self, state: Tensor, features: Tensor, bbox_info: Tensor, keypoints: Tensor, confidence: Tensor,
-        target_rotmat: Tensor, target_betas: Tensor, target_joints: Tensor, target_keypoints: Tensor,
-        keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        target = Target(
-            keypoints,
-            confidence,
-            target_rotmat,
-            target_betas,
-            target_joints,
-            target_keypoints,
-            keypoints_3d,
-            confidence_3d,
-        )
-        state = state.detach().requires_grad_()
-        prediction = self.model.decode(state, features, bbox_info, BodyArrays(*body))
-        return adapt_step(self.model, state, prediction, target, loss_weights)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        fit = FitInputs.of(*inputs)
+        state = fit.state.detach().requires_grad_()
+        prediction = self.model.decode(state, fit.features, fit.bbox_info, fit.body)
+        return adapt_step(self.model, state, prediction, fit.target, fit.loss_weights)
 
 
 class Readout(nn.Module):
@@ -67,20 +79,8 @@ class Readout(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(
-        self, state: Tensor, features: Tensor, bbox_info: Tensor, keypoints: Tensor, confidence: Tensor,
-        target_rotmat: Tensor, target_betas: Tensor, target_joints: Tensor, target_keypoints: Tensor,
-        keypoints_3d: Tensor, confidence_3d: Tensor, loss_weights: Tensor, *body: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        target = Target(
-            keypoints,
-            confidence,
-            target_rotmat,
-            target_betas,
-            target_joints,
-            target_keypoints,
-            keypoints_3d,
-            confidence_3d,
-        )
-        prediction = self.model.decode(state, features, bbox_info, BodyArrays(*body))
-        return prediction.rotmat, prediction.betas, prediction.transl, objective(prediction, target, loss_weights)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        fit = FitInputs.of(*inputs)
+        prediction = self.model.decode(fit.state, fit.features, fit.bbox_info, fit.body)
+        loss = objective(prediction, fit.target, fit.loss_weights)
+        return prediction.rotmat, prediction.betas, prediction.transl, loss

@@ -22,8 +22,6 @@ OBSERVED = ("keypoints_2d", "detector_3d")
 HUBER = 0.1
 """Box units. Keypoints farther off than this pull with constant force (pseudo-Huber): detectors make gross errors, and a
 squared error would let one of them bend the whole body."""
-
-
 HUBER_3D_M = 0.1
 """The same for the detector's own 3D, metres."""
 BEFORE_HIPS = skeleton.KEYPOINT_NAMES.index("left_hip")

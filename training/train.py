@@ -36,10 +36,10 @@ def make_model(config: TrainConfig) -> MetaHmr:
     return model
 
 
-def inner_weights(model: MetaHmr, config: TrainConfig) -> Tensor:
+def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
     """Term weights of the inner objective: without the dual network, of what is observed alone."""
     weights = model.log_loss_weights.exp()
-    return weights if config.meta.dual else weights * weights.new_tensor([float(term in OBSERVED) for term in TERMS])
+    return weights if meta.dual else weights * weights.new_tensor([float(term in OBSERVED) for term in TERMS])
 
 
 def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
@@ -56,7 +56,7 @@ def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, 
     features = model.encode(*sample.inputs)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.inputs[:4], auxiliary)
-    weights, outer_weights = inner_weights(model, config), weights_of(config.loss).to(sample.keypoints)
+    weights, outer_weights = inner_weights(model, config.meta), weights_of(config.loss).to(sample.keypoints)
 
     def against_truth(prediction) -> Tensor:
         return objective(prediction, sample.truth, outer_weights).mean()
@@ -77,7 +77,7 @@ def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body:
         features = model.encode(*sample.inputs)
         state, auxiliary = model.regress(features, sample.bbox_info, body)
         target = pseudo_target(*sample.inputs[:4], auxiliary)
-        weights = inner_weights(model, config)
+        weights = inner_weights(model, config.meta)
     predictions = adapt(model, state, features, sample.bbox_info, target, weights, body, steps)
     return [1000 * (p.joints - sample.truth.joints).norm(dim=-1).mean().item() for p in predictions]
 

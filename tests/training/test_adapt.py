@@ -96,7 +96,9 @@ def test_adapting_one_person_never_changes_another(body, sample, scope):
         features = model.encode(*(x[part] for x in sample.inputs))
         state, auxiliary = model.regress(features, sample.bbox_info[part], body)
         target = pseudo_target(*(x[part] for x in sample.inputs[:4]), auxiliary)
-        *_, last = adapt(model, state, features, sample.bbox_info[part], target, inner_weights(model, config), body, 3)
+        *_, last = adapt(
+            model, state, features, sample.bbox_info[part], target, inner_weights(model, config.meta), body, 3
+        )
         return last.rotmat
 
     together = run(slice(None))
@@ -112,7 +114,7 @@ def test_a_small_step_lowers_the_objective(body, sample, scope):
     features = model.encode(*sample.inputs)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.inputs[:4], auxiliary)
-    weights = inner_weights(model, config)
+    weights = inner_weights(model, config.meta)
     before, after = (objective(p, target, weights) for p in adapt(
         model, state, features, sample.bbox_info, target, weights, body, 1
     ))  # fmt: skip

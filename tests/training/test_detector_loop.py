@@ -12,6 +12,7 @@ cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
 from hmr_ros import skeleton  # noqa: E402
 from hmr_ros.camera import Camera  # noqa: E402
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models  # noqa: E402
+from hmr_ros.metrics import similarity  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training import detector_loop, detector_report, render_person  # noqa: E402
 from training.detector_loop import ARRAYS, DetectorLoopConfig, Loop  # noqa: E402
@@ -193,7 +194,7 @@ def test_rotation_and_scale_between_bodies():
     ray = rng.standard_normal((5, 3)) + [0, 0, 4]
     turn = detector_report.view_rotation(ray)
     np.testing.assert_allclose(turn[:, :, 2], ray / np.linalg.norm(ray, axis=1, keepdims=True), atol=1e-12)
-    rotmat, scale = detector_report.rotation_between(points, 1.3 * points @ np.swapaxes(turn, 1, 2) + 2)
+    rotmat, scale = similarity(points, 1.3 * points @ np.swapaxes(turn, 1, 2) + 2)
     np.testing.assert_allclose(rotmat, turn, atol=1e-9)
     np.testing.assert_allclose(scale, 1.3, atol=1e-9)
     assert (detector_report.angle_deg(np.swapaxes(rotmat, 1, 2) @ turn) < 1e-4).all()
