@@ -49,6 +49,7 @@ setup(
         "opencv-python-headless>=4.5.4",
         "onnxruntime>=1.18",
         "ai-edge-litert>=1.0",
+        "threadpoolctl>=3.0",  # BSD
         "tqdm",
     ],
     extras_require={
@@ -67,11 +68,15 @@ setup(
         "viewer": ["viser>=1.0"],
         # BSD; builds the pages of docs/.
         "docs": ["mkdocs>=1.6"],
-        "training": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.3", "tensorboard>=2.14", "tyro>=0.8"],
+        # matplotlib (PSF licence) draws the plots.
+        "training": [
+            "torch>=2.4", "onnx>=1.16", "onnxscript>=0.3", "tensorboard>=2.14", "tyro>=0.8", "safetensors>=0.4",
+            "matplotlib>=3.6",
+        ],
         # Apache-2.0; recordings (rosbag2) without ROS.
         "bags": ["rosbags>=0.11"],
-        # The readers of BVH (MIT) and MCAP (MIT) are others' than those that we write with.
-        "test": ["pytest>=7", "hypothesis>=6", "pyyaml", "rosbags>=0.11", "bvhio>=1.5", "mcap-ros2-support>=0.5"],
+        # The readers of BVH (MIT), MCAP (MIT) and URDF (Apache-2.0) are others' than what we write with.
+        "test": ["pytest>=7", "hypothesis>=6", "pyyaml", "rosbags>=0.11", "bvhio>=1.5", "mcap-ros2-support>=0.5", "ikpy>=3.4"],
         "lint": ["ruff", "mypy>=1.8"],
         # Non-commercial, like the SMPL files it reads: the reference that some tests compare with where it is installed.
         "reference": ["smplx>=0.1.28"],

@@ -13,8 +13,9 @@ from training.model import MetaHmr, Prediction
 
 
 def adapt_step(
-    model: MetaHmr, state: Tensor, prediction: Prediction, target: Target, weights: Tensor, create_graph: bool = False
-) -> tuple[Tensor, Tensor]:
+    model: MetaHmr, state: Tensor, prediction: Prediction, features: Tensor, bbox_info: Tensor, target: Target,
+    weights: Tensor, create_graph: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One preconditioned gradient step on each person's own state.
 
     `prediction` is `state` decoded, so `state` must require a gradient. Returns the new state (B, S) and the objective (B,)
@@ -22,18 +23,22 @@ def adapt_step(
     """
     loss = objective(prediction, target, weights)
     (gradient,) = torch.autograd.grad(loss.sum(), state, create_graph=create_graph, retain_graph=True)
-    return state - model.descent(gradient), loss
+    return model.move(state, gradient, features, bbox_info), loss
 
 
 def adapt(
     model: MetaHmr, state: Tensor, features: Tensor, bbox_info: Tensor, target: Target, weights: Tensor,
     body: BodyArrays, steps: int, create_graph: bool = False,
 ) -> Iterator[Prediction]:  # fmt: skip
-    """The prediction before any step and after each of `steps` steps: steps + 1 of them."""
+    """The prediction before any step and after each of `steps` steps: steps + 1 of them.
+
+    weights: (5,), the objective's term weights; or (2, 5), those of the first step and those of all that follow.
+    """
     if not state.requires_grad:
         state = state.detach().requires_grad_()
     for step in range(steps + 1):
         prediction = model.decode(state, features, bbox_info, body)
         yield prediction
         if step < steps:
-            state, _ = adapt_step(model, state, prediction, target, weights, create_graph)
+            now = weights if weights.dim() == 1 else weights[min(step, 1)]
+            state, _ = adapt_step(model, state, prediction, features, bbox_info, target, now, create_graph)

@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Scope = Literal["latent", "context"]
+Scope = Literal["latent", "context", "head"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     scope: Scope = "latent"
-    """What test-time optimisation moves: the prediction itself, or FiLM shifts of the head (method.md)."""
+    """What test-time optimisation moves: the prediction itself, scale and shift of the head's hidden layer, or all of the head's
+    weights (`training.scopes`)."""
     width: int = 512
     """Channels of encoder and heads."""
     blocks: int = 3
     """Residual blocks of the encoder."""
     curvature_rank: int = 48
     """Rank of the learned part of the inner step that couples the state's dimensions."""
+    head_slots: int = 16
+    """Scope head: how many steps a person can take, since each leaves its factors in the state."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,16 @@ class MetaConfig:
     """Some batches take this many, so that going on for long does no harm either."""
     long_share: float = 0.4
     """How many of the batches do."""
-    start: int = 2000
+    start: int = 5000
     """Outer steps of plain regression before the inner loop starts (cheaper, and a steadier beginning)."""
     first_order: bool = False
     """Drop second derivatives. The auxiliary head then learns nothing through the inner step."""
     dual: bool = True
     """Use the auxiliary head's prediction as pseudo ground truth of the inner objective."""
+    dual_after_first: bool = True
+    """Keep it there after the first step; the published protocol goes on with what is observed alone."""
+    learn_step_sizes: bool = True
+    """Meta-learn the inner step: sizes per dimension, and a low-rank part that couples them; otherwise the initial sizes stay."""
     learn_loss_weights: bool = True
     """Meta-learn the inner objective's term weights, starting from LossConfig, and each keypoint's reliability."""
     regression_weight: float = 0.5
@@ -90,24 +97,51 @@ class NoiseConfig:
     """Probability that an arm or leg bends towards the camera instead of away, or the reverse."""
 
 
+def training_noise() -> NoiseConfig:
+    """What to train with. Renders mislead BlazePose's 3D more than photographs do, and a network that learned to trust it as
+    little as they deserve is worse on a real camera."""
+    return NoiseConfig(turn_deg=3.5, sigma_3d_m=0.011, flips_3d=0.02)
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """Samples with the real detector's errors, mixed in; see `training.pairs`."""
+
+    file: Path | None = None
+    """Made by `training.detector_loop`; none: all samples are synthetic."""
+    share: float = 0.25
+    """Part of each batch."""
+    max_error_mm: float = 100.0
+    """People of whom the detector's own 3D is farther off (PA-MPJPE of the limbs) are left out: what misled it there is that
+    they are drawn."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     data: Path = Path("../shared/data/mocap")
-    """Folder with `poses_cmu_train.npz` and `poses_cmu_val.npz`."""
+    """Folder with pose sets, `poses_*_train.npz` and `poses_*_val.npz` (`python -m training.prepare` makes more of them)."""
     body: str = "open"
     """Body model: 'open', or the path of an SMPL file."""
     out: Path = Path("runs/keypoints")
-    """Checkpoints and logs; a run found here is resumed."""
-    steps: int = 22500
+    """Checkpoint and logs; a run found here is resumed."""
+    init: Path | None = None
+    """Checkpoint whose weights to start from, instead of from nothing."""
+    steps: int = 18000
     batch: int = 256
+    """Samples per step, of all processes together."""
     learning_rate: float = 1e-3
     """Peak of Adam's learning rate; one-cycle cosine schedule."""
     seed: int = 0
     threads: int = 1
     """CPU threads; one is nearly as fast as two, for matrices this small."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU where there is one. Several, or several machines: start with torchrun."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision, for large encoders on GPUs."""
     checkpoint_every: int = 500
     log_every: int = 50
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    noise: NoiseConfig = field(default_factory=training_noise)
+    pairs: PairsConfig = field(default_factory=PairsConfig)

@@ -142,8 +142,12 @@ class Replay:
     """Keypoints detected once, handed out again frame by frame: a KeypointSource."""
 
     def __init__(self, detections: Iterable[Keypoints]):
-        self._detections = iter(detections)
         self.config = None
+        self.play(detections)
+
+    def play(self, detections: Iterable[Keypoints]) -> None:
+        """Go on with these."""
+        self._detections = iter(detections)
 
     def detect(self, frame: Frame) -> Keypoints:
         return next(self._detections)

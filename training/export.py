@@ -21,36 +21,47 @@ from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from hmr_ros.bundle import BODY_INPUTS, FORMAT, GRAPHS
+from hmr_ros.bundle import BODY_INPUTS, ENCODERS, FORMAT, GRAPHS
 from hmr_ros.smpl_file import load_body
+from training import checkpoint
 from training.body import BodyArrays
 from training.config import MetaConfig, ModelConfig
 from training.graphs import Adapt, Encode, Readout, Regress
+from training.image.config import ImageModelConfig
+from training.image.model import ImageMetaHmr
 from training.losses import TERMS
 from training.model import MetaHmr
-from training.train import commit, inner_weights
+from training.train import inner_weights
 
 OPSET = 18
 MODULES = {"encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
+LICENCE = "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)"
 TRACE_BATCH = 17
 """Batch of the example inputs: equal to no other dimension, so that the tracer cannot confuse them."""
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    checkpoint: Path = Path("runs/keypoints/checkpoint.pt")
+    checkpoint: Path = Path("runs/keypoints/checkpoint.safetensors")
     out: Path = Path("hmr_ros/assets/bundles/default")
     name: str = "keypoints-latent"
     body: str = "open"
 
 
 def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
-    """The trained model and its run's configuration (the JSON beside the checkpoint)."""
-    run = json.loads((path.parent / "config.json").read_text())
-    config = run["config"]
-    model = MetaHmr(ModelConfig(**config["model"]), torch.ones(len(TERMS)))
-    model.load_state_dict(torch.load(path, weights_only=True)["model"])
+    """The trained model and the description of its run."""
+    saved = checkpoint.load(path)
+    run = saved.run
+    settings = run["config"]["model"]
+    image = "backbone" in settings
+    model = (ImageMetaHmr if image else MetaHmr)((ImageModelConfig if image else ModelConfig)(**settings), torch.ones(len(TERMS)))
+    model.load_state_dict(saved.model)
     return model.eval(), run
+
+
+def inputs_of(graph: str, model: MetaHmr) -> tuple[str, ...]:
+    """Names of a graph's inputs, in order."""
+    return ENCODERS[model.kind] if graph == "encode" else GRAPHS[graph][0]
 
 
 def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int, seed: int = 0) -> dict[str, dict]:
@@ -60,13 +71,16 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
     confidence = torch.rand(batch, 23, generator=rng)
     bbox_info = torch.cat([0.2 * torch.randn(batch, 2, generator=rng), 0.3 + torch.rand(batch, 1, generator=rng)], -1)
     bodies = dict(zip(BODY_INPUTS, body))
-    encode = {
+    seen = {
         "keypoints": keypoints, "confidence": confidence,
         "keypoints_3d": 0.4 * torch.randn(batch, 23, 3, generator=rng),
         "confidence_3d": torch.rand(batch, 23, generator=rng).round(), "bbox_info": bbox_info,
     }  # fmt: skip
+    if isinstance(model, ImageMetaHmr):
+        seen["crop"] = torch.rand(batch, 3, *model.image.crop_px, generator=rng)
+    encode = {name: seen[name] for name in inputs_of("encode", model)}
     with torch.no_grad():
-        features = Encode(model)(**encode)
+        features = Encode(model)(*encode.values())
         regress = {"features": features, "bbox_info": bbox_info, **bodies}
         regressed = dict(zip(GRAPHS["regress"][1], Regress(model)(*regress.values())))
     fit = {
@@ -74,7 +88,7 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
         "features": features, "bbox_info": bbox_info, "keypoints": keypoints,
         "confidence": confidence * regressed["reliability"],
         **{name: regressed[name] for name in GRAPHS["adapt"][0] if name.startswith("target_")},
-        "keypoints_3d": encode["keypoints_3d"], "confidence_3d": encode["confidence_3d"],
+        "keypoints_3d": seen["keypoints_3d"], "confidence_3d": seen["confidence_3d"],
         "loss_weights": weights, **bodies,
     }  # fmt: skip
     return {"encode": encode, "regress": regress, "adapt": fit, "readout": fit}
@@ -82,7 +96,7 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
 
 def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: Path) -> None:
     """Trace `module` with its gradients made explicit, and write ONNX with a dynamic number of people."""
-    names, outputs = GRAPHS[name]
+    names, outputs = inputs_of(name, module.model), GRAPHS[name][1]
     per_person = [n for n in names if n not in BODY_INPUTS and n != "loss_weights"]
     values = tuple(inputs[n] for n in names)
     constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -131,7 +145,7 @@ def golden_arrays(model: MetaHmr, body: BodyArrays, weights: Tensor) -> dict[str
     """Inputs and outputs of every graph for three people, computed by torch."""
     arrays = {f"body/{name}": value.numpy() for name, value in zip(BODY_INPUTS, body)}
     for name, inputs in example_inputs(model, body, weights, batch=3, seed=1).items():
-        outputs = MODULES[name](model)(*(inputs[n] for n in GRAPHS[name][0]))
+        outputs = MODULES[name](model)(*(inputs[n] for n in inputs_of(name, model)))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         arrays |= {f"{name}/{n}": v.numpy() for n, v in inputs.items() if n not in BODY_INPUTS}
         arrays |= {f"{name}/{n}": v.detach().numpy() for n, v in zip(GRAPHS[name][1], outputs)}
@@ -143,9 +157,19 @@ def export(config: ExportConfig) -> Path:
     model, run = load_checkpoint(config.checkpoint)
     model.requires_grad_(False)
     body_model = load_body(config.body)
+    if body_model.shape_space != run.get("shape_space", body_model.shape_space):
+        raise ValueError(
+            f"{config.checkpoint} speaks the shape space {run['shape_space']!r}, --body {config.body} has "
+            f"{body_model.shape_space!r}: give --body the SMPL file it was trained with"
+        )
     body = BodyArrays.of(body_model)
     settings = run["config"]
-    weights = inner_weights(model, MetaConfig(**settings["meta"]))
+    weights, later = inner_weights(model, MetaConfig(**settings["meta"]))
+    if not torch.equal(weights, later):
+        raise ValueError(
+            f"{config.checkpoint} drops the dual term after the first step (--meta.no-dual-after-first): the runtime has one "
+            "set of term weights for all steps; train without that switch"
+        )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=config.out.parent) as made:
         folder = Path(made)
@@ -157,12 +181,13 @@ def export(config: ExportConfig) -> Path:
             "format": FORMAT,
             "name": config.name,
             "shape_space": body_model.shape_space,
-            "encoder": "keypoints",
-            "scope": settings["model"]["scope"],
+            "encoder": model.kind,
+            **({"crop_px": model.image.crop_px} if isinstance(model, ImageMetaHmr) else {}),
+            "scope": model.config.scope,
             "loss_weights": dict(zip(TERMS, weights.tolist())),
             "opset": OPSET,
-            "licence": "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)",
-            "trained": {"history": run["history"], "exported_at": commit()},
+            "licence": run.get("licence", LICENCE),
+            "trained": {"history": run["history"], "exported_at": checkpoint.commit()},
             "metrics": {},  # `training.evaluate --record` fills it
             "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
         }

@@ -20,10 +20,9 @@ class Encode(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(
-        self, keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor, bbox_info: Tensor
-    ) -> Tensor:
-        return self.model.encode(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """inputs: `hmr_ros.bundle.ENCODERS` of the model's kind."""
+        return self.model.encode(*inputs)
 
 
 class Regress(nn.Module):
@@ -71,7 +70,9 @@ class Adapt(nn.Module):
         fit = FitInputs.of(*inputs)
         state = fit.state.detach().requires_grad_()
         prediction = self.model.decode(state, fit.features, fit.bbox_info, fit.body)
-        return adapt_step(self.model, state, prediction, fit.target, fit.loss_weights)
+        return adapt_step(
+            self.model, state, prediction, fit.features, fit.bbox_info, fit.target, fit.loss_weights
+        )
 
 
 class Readout(nn.Module):

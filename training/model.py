@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from hmr_ros import skeleton
 from training.body import BodyArrays, ForwardKinematics
 from training.config import ModelConfig
+from training.head import BETAS, CAMERA, POSE, Head
 from training.rotation import rot6d_to_rotmat
+from training.scopes import make_scope
 
-POSE, BETAS, CAMERA = 6 * skeleton.NUM_JOINTS, skeleton.NUM_BETAS, 3
-PREDICTION = POSE + BETAS + CAMERA
 NEAR_M = 0.1
 """Points are never projected from nearer than this."""
 
@@ -88,32 +88,10 @@ class KeypointEncoder(nn.Module):
         return self.norm(self.blocks(self.embed(x)))
 
 
-class Head(nn.Module):
-    """Features and bbox_info to a prediction vector, around the mean body (CLIFF's inputs, Li et al., ECCV 2022).
-
-    `context` (B, 2 * width) scales and shifts the hidden layer (FiLM, Perez et al. 2018); zero leaves it alone.
-    """
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.hidden = nn.Linear(config.width + 3, config.width)
-        self.out = nn.Linear(config.width, PREDICTION)
-        nn.init.normal_(self.out.weight, std=1e-3)
-        nn.init.zeros_(self.out.bias)
-        mean = torch.zeros(PREDICTION)
-        mean[:POSE] = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(skeleton.NUM_JOINTS)
-        mean[:6] = torch.tensor([1.0, 0, 0, 0, -1, 0])  # upright in a camera whose y points down
-        self.register_buffer("mean", mean)
-
-    def forward(self, features: Tensor, bbox_info: Tensor, context: Tensor | None = None) -> Tensor:
-        hidden = self.hidden(torch.cat([features, bbox_info], dim=-1))
-        if context is not None:
-            scale, shift = context.chunk(2, dim=-1)
-            hidden = hidden * (1 + scale) + shift
-        return self.mean + self.out(nn.functional.silu(hidden))
-
-
 class MetaHmr(nn.Module):
+    kind = "keypoints"
+    """What it reads: one of `hmr_ros.bundle.ENCODERS`."""
+
     def __init__(self, config: ModelConfig, loss_weights: Tensor):
         """loss_weights: the inner objective's initial term weights, in the order of `losses.TERMS`."""
         super().__init__()
@@ -125,10 +103,18 @@ class MetaHmr(nn.Module):
         nn.init.zeros_(self.reliability_head.weight)
         nn.init.zeros_(self.reliability_head.bias)
         self.kinematics = ForwardKinematics()
-        self.state_size = PREDICTION if config.scope == "latent" else 2 * config.width
-        self.log_inner_lr = nn.Parameter(initial_log_lr(config.scope, self.state_size))
-        self.curvature = nn.Parameter(0.02 * torch.randn(self.state_size, config.curvature_rank))
+        self.scope = make_scope(config, self.head)
+        self.log_inner_lr = nn.Parameter(self.scope.initial_lr().log())
+        self.curvature = nn.Parameter(0.02 * torch.randn(self.scope.moved, config.curvature_rank))
         self.log_loss_weights = nn.Parameter(loss_weights.log())
+
+    def load_matching(self, weights: dict[str, Tensor]) -> None:
+        """Weights of a model that may differ in scope: all but the inner step's, which are of its scope's size, must fit."""
+        own = self.state_dict()
+        fitting = {n: value for n, value in weights.items() if n in own and own[n].shape == value.shape}
+        if wrong := sorted((set(own) ^ set(fitting)) - {"log_inner_lr", "curvature"}):
+            raise ValueError(f"these weights are of another architecture: {', '.join(wrong[:5])} differ; see --model.width")
+        self.load_state_dict(fitting, strict=False)
 
     def encode(
         self, keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor, bbox_info: Tensor
@@ -136,21 +122,22 @@ class MetaHmr(nn.Module):
         return self.encoder(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info)
 
     def regress(self, features: Tensor, bbox_info: Tensor, body: BodyArrays) -> tuple[Tensor, Auxiliary]:
-        """The state that adaptation starts from, (B, state_size), and the pseudo ground truth it is held against."""
-        if self.config.scope == "latent":
-            state = self.head(features, bbox_info)
-        else:
-            state = features.new_zeros(1, self.state_size).expand(features.shape[0], -1)
+        """The state that adaptation starts from, (B, S), and the pseudo ground truth it is held against."""
         guess = self.unpack(self.auxiliary_head(features, bbox_info), bbox_info, body)
+        state = self.scope.start(features, bbox_info)
         return state, Auxiliary(guess, 2 * torch.sigmoid(self.reliability_head(features)))
 
     def decode(self, state: Tensor, features: Tensor, bbox_info: Tensor, body: BodyArrays) -> Prediction:
         """What a state means."""
-        vector = state if self.config.scope == "latent" else self.head(features, bbox_info, state)
-        return self.unpack(vector, bbox_info, body)
+        return self.unpack(self.scope.vector(state, features, bbox_info), bbox_info, body)
+
+    def move(self, state: Tensor, gradient: Tensor, features: Tensor, bbox_info: Tensor) -> Tensor:
+        """The state after one step against the objective's gradient, (B, S) both."""
+        step = self.descent(gradient[:, : self.scope.moved])
+        return self.scope.move(state, step, features, bbox_info, second_order=gradient.requires_grad)
 
     def descent(self, gradient: Tensor) -> Tensor:
-        """The step to subtract from the state, (B, S), for the objective's gradient.
+        """The step to subtract from what moves, for the objective's gradient with respect to it, (B, moved) both.
 
         Learned step sizes per dimension (Meta-SGD, Li et al. 2017) plus a learned low-rank part, so that joints that move together
         in people move together here (after Meta-Curvature, Park and Oliva 2019). Positive definite: always downhill.
@@ -174,9 +161,3 @@ class MetaHmr(nn.Module):
         projected = (xy / depth.clamp_min(NEAR_M) - center.unsqueeze(1)) / (size / 2).unsqueeze(1)
         return Prediction(rotmat, betas, pelvis - posed.pelvis, posed.joints, posed.keypoints, projected)
 
-
-def initial_log_lr(scope: str, size: int) -> Tensor:
-    """Log of the first per-dimension step sizes, as large as is stable; meta-learning takes it from there."""
-    if scope == "context":
-        return torch.full((size,), 0.05).log()
-    return torch.cat([torch.full((POSE,), 0.15), torch.full((BETAS,), 0.15), torch.full((CAMERA,), 0.03)]).log()

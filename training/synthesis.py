@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ KEYPOINT_OUTLIERS = {
     "toe": 1.2, "heel": 1.1,
 }  # fmt: skip
 """How often each kind is an outlier, times NoiseConfig.outliers."""
+Draw = Callable[..., Tensor]
+"""Random numbers of the shape asked for."""
 ARMS, LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel")
 
 
@@ -61,14 +64,30 @@ class Sample(NamedTuple):
         """What `MetaHmr.encode` takes."""
         return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d, self.bbox_info
 
+    def to(self, device: torch.device) -> Sample:
+        truth = Target(*(value.to(device) for value in self.truth))
+        return Sample(*(value.to(device) for value in self.inputs), truth, self.transl.to(device))
+
 
 class Poses:
     """SMPL local rotations of many frames, (N, 24, 3) axis-angle."""
 
-    def __init__(self, path: Path):
+    def __init__(self, *paths: Path):
+        self.rotvec = torch.from_numpy(np.concatenate([self._read(path) for path in paths]))
+
+    @staticmethod
+    def _read(path: Path) -> np.ndarray:
         if not path.is_file():
             raise FileNotFoundError(f"no motion capture at {path.resolve()}: give --data the folder with {path.name}")
-        self.rotvec = torch.from_numpy(np.load(path)["poses"].astype(np.float32))
+        with np.load(path) as file:
+            if "axes" in file and str(file["axes"]) != "y_up":
+                raise ValueError(f"{path}: poses are relative to a camera, not motion capture; `training.prepare` pose sets are")
+            return file["poses"].astype(np.float32)
+
+    @staticmethod
+    def files(folder: Path, split: str) -> list[Path]:
+        """Every pose set of a folder: ours, and what `training.prepare` made for it."""
+        return sorted(folder.glob(f"poses_*_{split}.npz")) or [folder / f"poses_cmu_{split}.npz"]
 
     def __len__(self) -> int:
         return len(self.rotvec)
@@ -121,16 +140,15 @@ class Synthesis:
         bbox_info = torch.cat([center, size[:, None]], -1)
         return Sample(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info, truth, pelvis - posed.pelvis)
 
+    def draws(self, rng: torch.Generator) -> tuple[Draw, Draw]:
+        """Where the detector's errors come from: uniform in [0, 1), and standard normal, of any shape (B, ...)."""
+        return lambda *shape: torch.rand(*shape, generator=rng), lambda *shape: torch.randn(*shape, generator=rng)
+
     def detect(self, clean: Tensor, depth: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """What a detector makes of true 2D keypoints (B, 23, 2), depth (B, 23) metres: positions and confidences (B, 23)."""
         batch, noise = len(clean), self.noise
+        uniform, normal = self.draws(rng)
         size = (clean.amax(1) - clean.amin(1)).amax(-1)[:, None, None]
-
-        def uniform(*shape: int) -> Tensor:
-            return torch.rand(*shape, generator=rng)
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=rng)
 
         factor = torch.exp(noise.spread * normal(batch, 1)) * torch.exp(0.4 * normal(batch, 23)) * self.sigma
         noisy = clean + noise.sigma * size * factor[..., None] * normal(batch, 23, 2)
@@ -162,12 +180,7 @@ class Synthesis:
         with the same mistakes in x and y as its 2D: `shift` (B, 23, 2), metres.
         """
         batch, noise = len(true), self.noise
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=rng)
-
-        def uniform(*shape: int) -> Tensor:
-            return torch.rand(*shape, generator=rng)
+        uniform, normal = self.draws(rng)
 
         points = true - true[:, self.hips].mean(1, keepdim=True)
         # Some people are seen well and some badly, as a whole; how well the 3D fits the 2D tells which.

@@ -1,4 +1,4 @@
-"""Meta-training of the dual-network regressor: `python -m training.train`.
+"""Meta-training of the dual-network regressor: `python -m training.train`, or under `torchrun` on many devices.
 
 Every batch: encode, regress, take a few inner steps on what test time will know (2D keypoints and the auxiliary head's 3D), then
 descend the outer objective (the truth) through those steps, second derivatives included.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import signal
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -23,9 +22,12 @@ from tqdm import tqdm
 from hmr_ros.smpl_file import load_body
 from training.adapt import adapt
 from training.body import BodyArrays
+from training.checkpoint import Checkpoint, commit, data_identity, load
 from training.config import MetaConfig, TrainConfig
 from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
 from training.model import MetaHmr
+from training.pairs import Pairs, joined
+from training.processes import Processes, processes
 from training.synthesis import Poses, Sample, Synthesis
 
 
@@ -33,13 +35,25 @@ def make_model(config: TrainConfig) -> MetaHmr:
     model = MetaHmr(config.model, weights_of(config.loss))
     model.log_loss_weights.requires_grad_(config.meta.learn_loss_weights)
     model.reliability_head.requires_grad_(config.meta.learn_loss_weights)
+    if not config.meta.learn_step_sizes:
+        model.log_inner_lr.requires_grad_(False)
+        model.curvature.requires_grad_(False).zero_()
     return model
 
 
 def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
-    """Term weights of the inner objective: without the dual network, of what is observed alone."""
+    """(2, 5): term weights of the inner objective in the first step and in those after it. Without the dual network, of what is
+    observed alone."""
     weights = model.log_loss_weights.exp()
-    return weights if meta.dual else weights * weights.new_tensor([float(term in OBSERVED) for term in TERMS])
+    observed = weights * weights.new_tensor([float(term in OBSERVED) for term in TERMS])
+    first, later = meta.dual, meta.dual and meta.dual_after_first
+    return torch.stack([weights if first else observed, weights if later else observed])
+
+
+def generator(seed: int, step: int, stream: int) -> torch.Generator:
+    """The randomness of one training step: made from its number, so that a resumed run needs to remember nothing."""
+    state = np.random.SeedSequence((seed, step, stream)).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
@@ -82,48 +96,92 @@ def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body:
     return [1000 * (p.joints - sample.truth.joints).norm(dim=-1).mean().item() for p in predictions]
 
 
-class Run:
-    """One training run on disk: checkpoint, configuration, log. Made anew, or resumed where a checkpoint is found."""
+class Data:
+    """Where samples come from."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, body: BodyArrays):
+        train, val = (Poses.files(config.data, split) for split in ("train", "val"))
+        self.poses, self.held_out, self.files = Poses(*train), Poses(*val), [*train, *val]
+        self.synthesis = Synthesis(body, config.noise)
+        self.pairs, self.pairs_share = None, 0.0
+        if config.pairs.file:
+            noise, self.pairs_share = config.noise, config.pairs.share
+            self.pairs = Pairs(config.pairs.file, body, config.pairs.max_error_mm, noise.without_3d, noise.dropout)
+            self.files.append(config.pairs.file)
+
+    def __call__(self, count: int, rng: torch.Generator) -> Sample:
+        """Training samples, a part of them with the real detector's errors."""
+        real = round(count * self.pairs_share)
+        pick = torch.randint(len(self.poses), (count - real,), generator=rng)
+        sample = self.synthesis(self.poses.rotvec[pick], rng)
+        return joined(sample, self.pairs(real, rng)) if self.pairs else sample
+
+    def validation(self, count: int) -> Sample:
+        """Held-out people, the same ones every time."""
+        rng = torch.Generator().manual_seed(1)
+        pick = torch.randperm(len(self.held_out), generator=rng)[:count]
+        return self.synthesis(self.held_out.rotvec[pick], rng, augment=False)
+
+
+class Run:
+    """One training run on disk: checkpoint, configuration. Made anew, or resumed where a checkpoint is found."""
+
+    def __init__(self, config: TrainConfig, files: list[Path], device: torch.device):
         self.config, self.step = config, 0
         config.out.mkdir(parents=True, exist_ok=True)
-        random.seed(config.seed)
         torch.manual_seed(config.seed)
-        self.rng = torch.Generator().manual_seed(config.seed)
         self.model = make_model(config)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._learning_rate)
-        self.checkpoint = config.out / "checkpoint.pt"
+        if config.init:
+            self.model.load_matching(load(config.init).model)
+        self.model.to(device)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=1e-4)
+        self.checkpoint = config.out / "checkpoint.safetensors"
+        history = []
         if self.checkpoint.is_file():
-            self._load()
-        self._describe()
+            history = self._resume(load(self.checkpoint))
+        now = {"from_step": self.step, "config": asdict(config), "commit": commit(), "torch": torch.__version__}
+        now["data"] = data_identity(files)
+        self.description = {**now, "history": [*history, now]}
 
-    def _learning_rate(self, step: int) -> float:
-        warmup = min(1.0, (step + 1) / 500)
-        return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.config.steps))))
+    def _resume(self, saved: Checkpoint) -> list[dict]:
+        self.model.load_state_dict(saved.model)
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": saved.optimizer})
+        self.step = saved.step
+        return saved.run["history"]
 
-    def _load(self) -> None:
-        saved = torch.load(self.checkpoint, weights_only=True)
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.rng.set_state(saved["rng"])
-        self.step = saved["step"]
+    def learning_rate(self) -> float:
+        """One cycle: half a cosine down from the peak, after a short warm-up."""
+        warmup = min(1.0, (self.step + 1) / min(500, 1 + self.config.steps // 10))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.config.steps)))
+        return self.config.learning_rate * warmup * (0.01 + 0.99 * cosine)
 
-    def _describe(self) -> None:
-        """Write down what runs from this step on; what ran before stays in `history`."""
-        file = self.config.out / "config.json"
-        history = json.loads(file.read_text())["history"] if self.step else []
-        now = {"from_step": self.step, "config": asdict(self.config), "commit": commit(), "torch": torch.__version__}
-        described = {**now, "history": [*history, now]}
-        file.write_text(json.dumps(described, indent=2, default=str))
+    def gradients(self, sample: Sample, group: Processes, body: BodyArrays) -> Tensor:
+        """Leave the whole batch's gradients in the parameters, given this process's share of it; returns the share's loss."""
+        rng = generator(self.config.seed, self.step, stream=0)  # the same in all processes
+        steps = inner_steps(self.step, self.config.meta, rng)
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
+            loss = outer_loss(self.model, sample, steps, self.config, body)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        group.average_gradients(self.parameters)
+        return loss.detach()
+
+    def descend(self) -> None:
+        """One step of the optimiser."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        if torch.isfinite(norm):  # a freak sample must not end an hour's work
+            self.optimizer.step()
+        self.step += 1
 
     def save(self) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule")}
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save({**parts, "rng": self.rng.get_state(), "step": self.step}, partial)
-        partial.replace(self.checkpoint)  # an interrupted save never destroys the last good one
+        moments = self.optimizer.state_dict()["state"]
+        Checkpoint(self.model.state_dict(), moments, self.step, self.description).save(self.checkpoint)
+        described = json.dumps({**self.description, "step": self.step}, indent=2, default=str)
+        (self.config.out / "config.json").write_text(described)  # the checkpoint's own description, for people
 
 
 class Interruption:
@@ -144,52 +202,55 @@ class Interruption:
             signal.signal(number, handler)
 
 
-def commit() -> str:
-    """The project's commit, with a mark when files differ from it."""
-    answer = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
-
-
 def train(config: TrainConfig) -> Path:
     """Train until `config.steps`; returns the checkpoint's path."""
     torch.set_num_threads(config.threads)
     body = BodyArrays.of(load_body(config.body))
-    poses, held_out = (Poses(config.data / f"poses_cmu_{split}.npz") for split in ("train", "val"))
-    synthesis = Synthesis(body, config.noise)
-    run = Run(config)
-    validation_rng = torch.Generator().manual_seed(1)
-    pick = torch.randperm(len(held_out), generator=validation_rng)[:1024]
-    validation = synthesis(held_out.rotvec[pick], validation_rng, augment=False)
-    log = SummaryWriter(config.out)
-    bar = tqdm(initial=run.step, total=config.steps, desc="meta-training", unit="step", mininterval=2)
-    with Interruption() as interruption:
-        while run.step < config.steps and not interruption.requested:
-            pick = torch.randint(len(poses), (config.batch,), generator=run.rng)
-            sample = synthesis(poses.rotvec[pick], run.rng)
-            steps = inner_steps(run.step, config.meta, run.rng)
-            loss = outer_loss(run.model, sample, steps, config, body)
-            run.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
-            if torch.isfinite(norm):  # a freak sample must not end an hour's work
-                run.optimizer.step()
-            run.schedule.step()
-            run.step += 1
-            bar.update()
-            if run.step % config.log_every == 0:
-                log.add_scalar("loss", loss.item(), run.step)
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-            if run.step % config.checkpoint_every == 0 or run.step == config.steps:
-                run.save()
-                errors = mpjpe_by_steps(run.model, validation, 5, config, body)
-                for step in (0, 1, 5):
-                    log.add_scalar(f"val_mpjpe_mm/{step}", errors[step], run.step)
-                tqdm.write(f"step {run.step}: val MPJPE mm by TTO steps: " + " ".join(f"{e:.1f}" for e in errors))
-    bar.close()
-    if run.step < config.steps:
-        run.save()
-        print(f"interrupted at step {run.step}; the same command goes on from here")
+    data = Data(config, body)
+    with processes(config.device) as group, Interruption() as interruption:
+        run = Run(config, data.files, group.device)
+        body = BodyArrays(*(array.to(group.device) for array in body))
+        share = group.share(config.batch)
+        report = Report(run, data, body, group) if group.first else None
+        while run.step < config.steps and not group.any(interruption.requested):
+            sample = data(share, generator(config.seed, run.step, stream=1 + group.rank)).to(group.device)
+            loss = run.gradients(sample, group, body)
+            run.descend()
+            if report:
+                report(loss)
+        if report:
+            report.close()
     return run.checkpoint
+
+
+class Report:
+    """What the first process tells: progress, TensorBoard, validation, checkpoints."""
+
+    def __init__(self, run: Run, data: Data, body: BodyArrays, group: Processes):
+        self.run, self.body = run, body
+        self.validation = data.validation(1024).to(group.device)
+        self.log = SummaryWriter(run.config.out)
+        self.bar = tqdm(initial=run.step, total=run.config.steps, desc="meta-training", unit="step", mininterval=2)
+
+    def __call__(self, loss: Tensor) -> None:
+        run, config = self.run, self.run.config
+        self.bar.update()
+        if run.step % config.log_every == 0:
+            self.log.add_scalar("loss", loss.item(), run.step)
+            self.bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if run.step % config.checkpoint_every == 0 or run.step == config.steps:
+            run.save()
+            errors = mpjpe_by_steps(run.model, self.validation, 5, config, self.body)
+            for step in (0, 1, 5):
+                self.log.add_scalar(f"val_mpjpe_mm/{step}", errors[step], run.step)
+            tqdm.write(f"step {run.step}: val MPJPE mm by TTO steps: " + " ".join(f"{e:.1f}" for e in errors))
+
+    def close(self) -> None:
+        self.bar.close()
+        self.log.close()
+        if self.run.step < self.run.config.steps:
+            self.run.save()
+            print(f"interrupted at step {self.run.step}; the same command goes on from here")
 
 
 if __name__ == "__main__":

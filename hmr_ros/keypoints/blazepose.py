@@ -13,6 +13,7 @@ from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
+from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways
 from hmr_ros.keypoints.duplicates import distinct, same_region
 from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import region_size
@@ -36,7 +37,7 @@ class BlazePose:
         self.reset()
 
     def reset(self) -> None:
-        self._regions = np.zeros((0, 2, 2), np.float32)
+        self._looks: list[Look] = []
         self._search: Search | None = None
 
     def detect(self, frame: Frame) -> Keypoints:
@@ -50,28 +51,32 @@ class BlazePose:
         if start:
             self.reset()
             self._search = Search(width, height)
-        followed = [self._landmark_model(image, region) for region in self._regions[:limit]]
+        followed = [look_again(self._landmark_model, image, look, frame.stamp_ns) for look in self._looks[:limit]]
         people = distinct([person for person in followed if person.score >= self.config.min_score])
-        missing = [r for r, person in zip(self._regions, followed) if not any(person is p for p in people)]
+        missing = [
+            look.next_region for look, person in zip(self._looks, followed) if not any(person is p for p in people)
+        ]
         windows = self._search.next(self.config.redetect_every, [p.next_region for p in people], missing)
         if len(people) < limit:
             proposals = self._propose(image, windows, people)[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
-            people = distinct(people + self._newcomers(image, proposals), incumbents=len(people))[:limit]
+            people = distinct(people + self._newcomers(frame, proposals), incumbents=len(people))[:limit]
         # Scores are nearly 0 or 1, so this mostly puts the largest, the nearest, first.
         people.sort(key=lambda person: -person.score * region_size(person.next_region))
-        self._regions = np.array([p.next_region for p in people], np.float32).reshape(-1, 2, 2)
+        self._looks = people
         return to_keypoints(people, width, height, self.config.min_confidence), np.array(
             [p.world for p in people], np.float32
         ).reshape(-1, NUM_LANDMARKS, 3)
 
-    def _newcomers(self, image: np.ndarray, proposals: np.ndarray) -> list[Landmarks]:
+    def _newcomers(self, frame: Frame, proposals: np.ndarray) -> list[Look]:
         """People in the proposed regions, the largest first: that is the nearest.
 
-        Everyone is looked at twice, the second time in the region that follows from the first landmarks: they get better,
-        and most of what was nobody is not taken for a person again.
+        Everyone is looked at again, in the region that follows from the first landmarks: they get better, and most of what was
+        nobody is not taken for a person again.
         """
-        first = [self._landmark_model(image, region) for region in proposals]
-        second = [self._landmark_model(image, p.next_region) for p in first if p.score >= self.config.min_score]
+        model, image = self._landmark_model, frame.image
+        first = [model(image, region) for region in proposals]
+        regions = [p.next_region for p in first if p.score >= self.config.min_score]
+        second = [look_both_ways(model, image, region, frame.stamp_ns) for region in regions]
         second = [person for person in second if person.score >= self.config.min_score]
         return sorted(second, key=lambda person: -region_size(person.next_region))
 

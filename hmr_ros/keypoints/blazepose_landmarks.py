@@ -10,6 +10,8 @@ from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import crop_region, region_axes, region_from_alignment, region_to_image
 
 NUM_LANDMARKS = 33
+MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(11 + (i ^ 1) for i in range(22)), 33, 34]
+"""Row of the other side's landmark; the two alignment points stay."""
 HEATMAP_RADIUS = 3
 """Heat map cells on each side that take part in refining a landmark's place."""
 HEATMAP_MIN_PEAK = 0.5
@@ -38,17 +40,23 @@ class LandmarkModel:
     def __init__(self, model: LiteRtModel):
         self._model = model
 
-    def __call__(self, image: np.ndarray, region: np.ndarray) -> Landmarks:
-        """image: (H, W, 3) uint8; region: (2, 2), pixels (see region.py)."""
+    def __call__(self, image: np.ndarray, region: np.ndarray, mirrored: bool = False) -> Landmarks:
+        """image: (H, W, 3) uint8; region: (2, 2), pixels (see region.py); mirrored: look at the region in a mirror. What comes
+        out is turned back, so that both ways give the same but for the model's unfairness to left or right."""
         side = self._model.side
         crop = crop_region(image, region, side)
+        if mirrored:
+            crop = crop[:, ::-1]
         outputs = self._model(crop.astype(np.float32) * (1 / 255))
         raw = outputs[(195,)].reshape(39, 5)
         # 33 landmarks, then the two alignment points of the next region; the last four rows are not documented.
         in_region = refine(raw[:35, :2] / side, outputs[64, 64, 39][..., :35])
+        world = outputs[(117,)].reshape(39, 3)[:NUM_LANDMARKS].copy()
+        if mirrored:
+            raw, in_region = raw[MIRRORED], np.array((1, 0)) + in_region[MIRRORED] * (-1, 1)
+            world = world[MIRRORED[:NUM_LANDMARKS]] * (-1, 1, 1)
         uv = region_to_image(in_region, region).astype(np.float32)
         axes = region_axes(region)
-        world = outputs[(117,)].reshape(39, 3)[:NUM_LANDMARKS].copy()
         world[:, :2] = world[:, :2] @ (axes / np.linalg.norm(axes[0]))
         # Visible, and inside the region at all: both must hold, so the smaller counts.
         confidence = 1 / (1 + np.exp(-np.clip(raw[:NUM_LANDMARKS, 3:5].min(axis=1), -80, 80)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from hmr_ros.keypoints.blazepose_landmarks import Landmarks
@@ -18,6 +20,7 @@ ON_BODY_FRACTION = 0.6
 INCUMBENT_BONUS = 1.1
 """Of two skeletons on one body the one of higher mean confidence stays; that of those followed already counts this much."""
 VISIBLE = 0.5
+Person = TypeVar("Person", bound=Landmarks)
 
 _BONES = np.array(
     [
@@ -35,7 +38,7 @@ def same_region(a: np.ndarray, b: np.ndarray) -> bool:
     return float(np.linalg.norm(a[0] - b[0])) < SAME_REGION * small and large < SAME_REGION_RATIO * small
 
 
-def distinct(people: list[Landmarks], incumbents: int = 0) -> list[Landmarks]:
+def distinct(people: list[Person], incumbents: int = 0) -> list[Person]:
     """Everyone once, in the order given. The first `incumbents` were already followed and are preferred."""
     rank = [p.confidence.mean() * (INCUMBENT_BONUS if i < incumbents else 1) for i, p in enumerate(people)]
     kept: list[int] = []

@@ -1,0 +1,88 @@
+"""Looking at a person as they are and in a mirror, in turn.
+
+The landmark model is not quite fair to left and right: what it makes of a picture and of its mirror image differs, and the mean
+of both is nearer to the truth. Two looks cost twice the time, so frames take turns: the 3D is the mean of the last two looks, and
+the 2D, which must not lag, is corrected by how much the two kinds of look have differed of late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmr_ros.keypoints.blazepose_landmarks import LandmarkModel, Landmarks
+from hmr_ros.keypoints.region import region_size
+
+GAIN = 0.3
+"""Share of the newest difference between the two kinds of look in the running one."""
+MAX_GAP_S = 0.15
+"""Somebody last seen longer ago has moved too much to compare with: both looks are taken at once."""
+SAME = 0.06
+"""Two looks whose visible landmarks are farther apart than this on average, in sides of the region, do not see the same thing:
+the person jumped, or one of the looks took left for right."""
+VISIBLE = 0.5
+
+
+@dataclass(frozen=True)
+class Look(Landmarks):
+    """Corrected landmarks, and what the next look is compared with."""
+
+    raw: Landmarks
+    """As the network saw them."""
+    mirrored: bool
+    stamp_ns: int
+    difference: np.ndarray
+    """(33, 2): where looks in the mirror see each landmark less where plain ones do, in sides of the region; running mean."""
+    step: np.ndarray | None = None
+    """(33, 2) sides of the region: how `raw` differs from the look before, if there was one."""
+
+
+def look_both_ways(model: LandmarkModel, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
+    """Both looks at once, for people without a past. Where they don't agree, the plain one alone."""
+    plain, mirrored = model(image, region), model(image, region, mirrored=True)
+    if not _same(plain, mirrored):
+        mirrored = plain
+    difference = (mirrored.uv - plain.uv) / region_size(plain.next_region)
+    return _look(plain, False, stamp_ns, mirrored.world, mirrored.confidence, difference)
+
+
+def look_again(model: LandmarkModel, image: np.ndarray, last: Look, stamp_ns: int) -> Look:
+    """One look at somebody seen before, the other way round than last time."""
+    if not 0 < stamp_ns - last.stamp_ns <= MAX_GAP_S * 1e9:
+        return look_both_ways(model, image, last.next_region, stamp_ns)
+    mirrored = not last.mirrored
+    raw = model(image, last.next_region, mirrored)
+    if not _same(raw, last.raw):
+        return look_both_ways(model, image, last.next_region, stamp_ns)
+    step = (raw.uv - last.raw.uv) / region_size(raw.next_region)
+    difference = last.difference
+    if last.step is not None:  # of three looks in turn, even motion drops out of the second difference
+        newest = (step - last.step) / 2
+        difference = difference + GAIN * ((newest if mirrored else -newest) - difference)
+    return _look(raw, mirrored, stamp_ns, last.raw.world, last.raw.confidence, difference, step)
+
+
+def _look(raw: Landmarks, mirrored: bool, stamp_ns: int, other_world, other_confidence, difference, step=None) -> Look:
+    """raw, corrected with what looks of the other kind see."""
+    half = difference * region_size(raw.next_region) / 2
+    return Look(
+        uv=(raw.uv - half if mirrored else raw.uv + half).astype(np.float32),
+        confidence=(raw.confidence + other_confidence) / 2,
+        world=(raw.world + other_world) / 2,
+        score=raw.score,
+        next_region=raw.next_region,
+        raw=raw,
+        mirrored=mirrored,
+        stamp_ns=stamp_ns,
+        difference=difference,
+        step=step,
+    )
+
+
+def _same(a: Landmarks, b: Landmarks) -> bool:
+    seen = np.minimum(a.confidence, b.confidence) >= VISIBLE
+    if not seen.any():
+        return False
+    distance = np.linalg.norm(a.uv[seen] - b.uv[seen], axis=-1).mean()
+    return bool(distance < SAME * region_size(a.next_region))

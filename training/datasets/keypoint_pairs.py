@@ -1,0 +1,54 @@
+"""People of image sets as pairs of detected keypoints and true bodies: the file that keypoint-encoder training reads (`training.pairs`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hmr_ros.body_model import BodyModel
+from hmr_ros.camera import Camera
+from hmr_ros.rotation import rotvec_to_rotmat
+from training.datasets.people import DatasetError, People
+
+
+def camera_of(people: People, row: int) -> Camera:
+    """Intrinsics as given, else guessed from the image's size."""
+    width, height = (int(side) for side in people.image_size[row])
+    if people.K_known[row]:
+        return Camera(people.K[row].astype(np.float64), width, height)
+    if not width:
+        raise DatasetError(f"neither intrinsics nor the size of {people.image[row]} are known: prepare with --detect.")
+    return Camera.guess(width, height)
+
+
+def complete(people: People, shape_space: str) -> np.ndarray:
+    """(N,) bool: who was detected, and whose pose, place and shape (in the body's own betas) are all known."""
+    wholly_posed = people.poses_known.all(axis=1)
+    return people.confidence_detected.any(axis=1) & wholly_posed & people.transl_known & people.betas_fit(shape_space)
+
+
+def write_pairs(people: People, path: Path, body: BodyModel) -> int:
+    """Write those who are `complete` for this body, return how many. Raises DatasetError where nobody is, saying what is lacking."""
+    from training import detector_loop
+
+    chosen = people[complete(people, body.shape_space)]
+    if not len(chosen):
+        spaces = sorted(set(people.shape_space[people.betas_known]))
+        raise DatasetError(
+            f"nobody of {people.summary()} has detections, a whole pose, a place (transl) and betas of {body.shape_space!r}; "
+            f"betas are of {spaces or 'nobody'}. Prepare with --detect, and train for the body whose betas these are."
+        )
+    cameras = [camera_of(chosen, row) for row in range(len(chosen))]
+    rotmat = rotvec_to_rotmat(chosen.poses)
+    keypoints = body.keypoints(rotmat, chosen.betas, chosen.transl)
+    arrays = {
+        "rotmat": rotmat, "betas": chosen.betas, "transl": chosen.transl, "K": np.stack([camera.K for camera in cameras]),
+        "keypoints_3d": keypoints, "keypoints_2d": keypoints[..., :2] / np.maximum(keypoints[..., 2:], 0.1),
+        "uv": np.stack([camera.normalise(uv) for camera, uv in zip(cameras, chosen.detected_2d)]),
+        "confidence": chosen.confidence_detected, "world": chosen.detected_3d, "score": np.ones(len(chosen)),
+    }  # fmt: skip
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    detector_loop.write(path, {**arrays, "found": np.ones(len(chosen), bool), "about": "{}"})
+    return len(chosen)

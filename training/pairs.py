@@ -1,0 +1,126 @@
+"""Training samples whose keypoints the real detector found: the pairs of `training.detector_loop`, turned and mirrored."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmr_ros import skeleton
+from hmr_ros.camera import Camera
+from hmr_ros.config import KeypointsConfig
+from hmr_ros.metrics import pa_mpjpe
+from hmr_ros.regressor import observe
+from hmr_ros.types import Keypoints
+from training import detector_loop
+from training.body import BodyArrays, ForwardKinematics
+from training.losses import Target
+from training.rotation import rotvec_to_rotmat
+from training.synthesis import Sample
+
+ROLL_DEG = 12.0
+"""Standard deviation of the turn about the optical axis. The detector turns its crop upright, so it does not care; much more
+and it would have looked at the picture differently."""
+LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+UNIT_CAMERA = Camera(np.eye(3), 1, 1)
+"""Pairs are in normalised image coordinates already."""
+
+
+class Pairs:
+    """People of one file, drawn at random. Everything random comes from the generator handed in."""
+
+    def __init__(
+        self,
+        path: Path,
+        body: BodyArrays,
+        max_error_mm: float = math.inf,
+        without_3d: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        """max_error_mm: people of whom the detector's 3D is farther off are left out; without_3d: how many of them lose it;
+        dropout: how many of the keypoints are lost for no reason."""
+        self.body, self.without_3d, self.dropout = body, without_3d, dropout
+        self.kinematics = ForwardKinematics()
+        settings = KeypointsConfig()
+        arrays = detector_loop.load(path)
+        confidence = np.where(arrays["confidence"] >= settings.min_confidence, arrays["confidence"], 0)
+        usable = arrays["found"] & ((confidence > 0).sum(axis=1) >= settings.min_keypoints)
+        usable &= detector_error(arrays) <= max_error_mm
+        names = ("rotmat", "betas", "transl", "uv", "world")
+        people = {name: torch.from_numpy(arrays[name][usable]) for name in names}
+        self.rotmat, self.betas, self.transl, self.uv, self.world = (people[name] for name in names)
+        self.confidence = torch.from_numpy(confidence[usable])
+
+    def __len__(self) -> int:
+        return len(self.rotmat)
+
+    @torch.no_grad()
+    def __call__(self, count: int, rng: torch.Generator) -> Sample:
+        pick = torch.randint(len(self), (count,), generator=rng)
+        rotmat, uv, world = self.rotmat[pick].clone(), self.uv[pick].clone(), self.world[pick].clone()
+        betas, confidence = self.betas[pick], self.confidence[pick].clone()
+        pelvis = self.transl[pick] + self.kinematics(rotmat, betas, self.body).pelvis
+        mirrored = torch.rand(count, 1, 1, generator=rng) < 0.5
+        rotmat = torch.where(mirrored[..., None], mirror_rotmat(rotmat), rotmat)
+        uv = torch.where(mirrored, mirror_points(uv), uv)
+        world = torch.where(mirrored, mirror_points(world), world)
+        pelvis = torch.where(mirrored[:, 0], pelvis * pelvis.new_tensor([-1.0, 1, 1]), pelvis)
+        confidence = torch.where(mirrored[..., 0], confidence[:, list(skeleton.MIRRORED_KEYPOINTS)], confidence)
+        roll = math.radians(ROLL_DEG) * torch.randn(count, 1, generator=rng)
+        turn = rotvec_to_rotmat(roll * roll.new_tensor([0.0, 0, 1]))
+        rotmat[:, 0] = turn @ rotmat[:, 0]
+        pelvis = (turn @ pelvis[..., None]).squeeze(-1)
+        uv, world = uv @ turn[:, :2, :2].transpose(1, 2), world @ turn.transpose(1, 2)
+        lost = torch.rand(count, 23, generator=rng) < self.dropout * 2 * torch.rand(count, 1, generator=rng)
+        lost &= ((confidence > 0) & ~lost).sum(1, keepdim=True) >= KeypointsConfig().min_keypoints
+        confidence = torch.where(lost, 0, confidence)
+        world[torch.rand(count, generator=rng) < self.without_3d] = math.nan
+        return self.sample(rotmat, betas, pelvis, uv, confidence, world)
+
+    def sample(
+        self, rotmat: Tensor, betas: Tensor, pelvis: Tensor, uv: Tensor, confidence: Tensor, world: Tensor
+    ) -> Sample:
+        """What the runtime would hand to the networks, with the truth."""
+        world = torch.where(
+            (world.abs().sum(-1, keepdim=True) > 0), world, math.nan
+        )  # the detector has no such keypoint
+        detected = Keypoints(uv.numpy(), confidence.numpy(), np.ones(len(uv), np.float32), world.numpy())
+        seen = [torch.from_numpy(array) for array in vars(observe(detected, UNIT_CAMERA)).values()]
+        posed = self.kinematics(rotmat, betas, self.body)
+        points = posed.keypoints + pelvis[:, None]
+        center, size = seen[4].split([2, 1], dim=-1)
+        clean = (points[..., :2] / points[..., 2:].clamp_min(0.1) - center[:, None]) / (size[:, None] / 2)
+        nothing = torch.zeros_like(posed.keypoints)
+        truth = Target(
+            clean, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints, nothing, nothing[..., 0]
+        )
+        return Sample(*seen, truth, pelvis - posed.pelvis)
+
+
+def detector_error(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(N,): PA-MPJPE of the limbs as the detector's own 3D has them, mm. arrays: as `detector_loop.load` returns them."""
+    limbs = [skeleton.KEYPOINT_NAMES.index(f"{side}_{part}") for part in LIMBS for side in ("left", "right")]
+    return pa_mpjpe(arrays["world"][:, limbs], arrays["keypoints_3d"][:, limbs])
+
+
+def mirror_rotmat(rotmat: Tensor) -> Tensor:
+    """(B, 24, 3, 3) local rotations, of the same body in a mirror: x turned round, left and right exchanged."""
+    flip = rotmat.new_tensor([-1.0, 1, 1])
+    return flip[:, None] * rotmat[:, list(skeleton.MIRRORED_JOINTS)] * flip
+
+
+def mirror_points(points: Tensor) -> Tensor:
+    """(B, 23, 2 or 3) keypoints in a mirror at x = 0."""
+    flip = points.new_ones(points.shape[-1])
+    flip[0] = -1
+    return points[:, list(skeleton.MIRRORED_KEYPOINTS)] * flip
+
+
+def joined(first: Sample, second: Sample) -> Sample:
+    """Both batches as one."""
+    truth = Target(*(torch.cat(pair) for pair in zip(first.truth, second.truth)))
+    others = (torch.cat(pair) for pair in zip(first[:5], second[:5]))
+    return Sample(*others, truth, torch.cat([first.transl, second.transl]))

@@ -1,0 +1,73 @@
+"""One process or many, started by torchrun: who we are, and what the others say.
+
+    torchrun --nproc-per-node 2 -m training.train ...
+
+Every process draws samples of its own and keeps the same weights; only gradients travel. A wrapper such as DistributedDataParallel
+would hook the inner loop's gradients too, and the model is small: one sum over all of them, after the backward pass, is all it takes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """How many samples of the whole batch are this process's."""
+        if batch % self.count:
+            raise ValueError(f"a batch of {batch} does not divide among {self.count} processes: choose another --batch")
+        return batch // self.count
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Every gradient becomes the mean over all processes: that of the whole batch, since all have equal shares."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.count > 1 and gradients:
+            flat = torch.cat([g.flatten() for g in gradients])
+            dist.all_reduce(flat)
+            for gradient, mean in zip(gradients, (flat / self.count).split([g.numel() for g in gradients])):
+                gradient.copy_(mean.view_as(gradient))
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process: what one is asked to do, all do, after the same step."""
+        if self.count == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag.item())
+
+
+@contextmanager
+def processes(device: Device = "auto") -> Iterator[Processes]:
+    """Join the others, if torchrun started us; gloo between CPUs, NCCL between GPUs, one GPU a process."""
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    kind = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
+    if count > 1:
+        if kind == "cuda":
+            torch.cuda.set_device(chosen)
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield Processes(rank, count, chosen)
+    finally:
+        if count > 1:
+            dist.destroy_process_group()
