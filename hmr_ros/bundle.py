@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 FORMAT = 1
+NUM_LOSSES = 5
 BODY_INPUTS = (
     "J_template", "J_shapedirs", "landmark_template", "landmark_shapedirs", "landmark_posedirs", "landmark_weights",
 )  # fmt: skip
@@ -32,6 +34,8 @@ GRAPHS = {
     "readout": ((*_FIT, *BODY_INPUTS), ("rotmat", "betas", "transl", "loss")),
 }
 """Inputs and outputs of every graph. Axis 0 of all but `loss_weights` and the body's arrays is the number of people."""
+ENCODERS = {"keypoints": GRAPHS["encode"][0], "image": ("crop",)}
+"""Inputs of `encode` by the manifest's `encoder`. A crop is (3, *crop_px), RGB in [0, 1], as `hmr_ros.crop.crop_people` makes it."""
 
 
 class BundleError(ValueError):
@@ -58,6 +62,19 @@ class Bundle:
         return np.array(list(self.manifest["loss_weights"].values()), np.float32)
 
     @property
+    def encoder(self) -> str:
+        """What `encode` reads: one of ENCODERS."""
+        return self.manifest.get("encoder", "keypoints")
+
+    @property
+    def crop_px(self) -> tuple[int, int] | None:
+        """Height and width of the crops that an encoder of images reads; None: it reads keypoints."""
+        if self.encoder != "image":
+            return None
+        height, width = self.manifest["crop_px"]
+        return height, width
+
+    @property
     def without_steps(self) -> str:
         """The better answer when there is no time for a step: "regressor" or "auxiliary"."""
         return self.manifest.get("without_steps", "regressor")
@@ -73,6 +90,7 @@ class Bundle:
     def golden(self, graph: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Inputs (the body's arrays among them) and the outputs torch computed for them."""
         inputs, outputs = GRAPHS[graph]
+        inputs = ENCODERS[self.encoder] if graph == "encode" else inputs
         try:
             with np.load(self.path / "golden.npz") as arrays:
                 return (
@@ -84,6 +102,8 @@ class Bundle:
                 f"the golden pair of {self.path} lacks {error}: the bundle was exported by another version of hmr_ros; "
                 "export it again"
             ) from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"the golden pair of {self.path} cannot be read ({error}): export it again") from None
 
 
 def shipped_bundles() -> Path:
@@ -120,7 +140,8 @@ def _read_manifest(path: Path) -> dict:
         manifest = json.loads(file.read_text())
     except FileNotFoundError:
         raise BundleError(f"{path.absolute()} is no weights bundle: it has no manifest.json") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    # Not only JSONDecodeError: text that is no UTF-8, numbers of thousands of digits, brackets nested without end.
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{file} is damaged ({error}): copy or export the bundle again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
@@ -129,16 +150,24 @@ def _read_manifest(path: Path) -> dict:
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f"{file}: {key!r} is missing or not a {kind.__name__}: export the bundle again")
+    encoder, crop = manifest.get("encoder", "keypoints"), manifest.get("crop_px")
+    if not isinstance(encoder, str) or encoder not in ENCODERS:
+        raise BundleError(f"{file}: unknown encoder {encoder!r}; this version knows {', '.join(ENCODERS)}: update hmr_ros")
+    if encoder == "image" and not (isinstance(crop, list) and [type(side) for side in crop] == [int, int] and min(crop) > 0):
+        raise BundleError(f"{file}: 'crop_px' is not the height and width of a crop: export the bundle again")
+    weights = list(manifest["loss_weights"].values())
+    if len(weights) != NUM_LOSSES or not all(type(w) in (int, float) and abs(w) < 1e6 for w in weights):
+        raise BundleError(f"{file}: 'loss_weights' are not {NUM_LOSSES} numbers: export the bundle again")
     return manifest
 
 
 def _check_file(folder: Path, name: str, digest: str) -> None:
     file = folder / name
-    if file.resolve().parent != folder.resolve():
+    if Path(name).name != name:
         raise BundleError(f"manifest names a file outside the bundle: {file}")
     try:
         found = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name for a file at all
         raise BundleError(
             f"{file} is listed in the manifest but cannot be read ({error}): copy the bundle again"
         ) from None

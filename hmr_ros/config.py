@@ -29,13 +29,24 @@ class ModelConfig:
         "default", "Weights bundle: 'default' for the one that ships, or the path of a bundle's folder."
     )
     body: str = setting("open", "Body model: 'open' for ours, or the path of your SMPL file (.npz or .pkl).")
-    backend: str = setting("auto", "What runs the graphs.", choices=("auto", "onnxruntime"))
+    backend: str = setting(
+        "auto", "What runs the graphs: TensorRT, ONNX Runtime on the GPU or on the CPU; auto: the first of these that works.",
+        choices=("auto", "tensorrt", "onnxruntime_cuda", "onnxruntime"),
+    )  # fmt: skip
+    precision: str = setting(
+        "fp16", "Arithmetic of the encoder on TensorRT, where the bundle brings it in half precision; all else is float32.",
+        choices=("fp16", "fp32"),
+    )  # fmt: skip
+    engine_cache: str = setting("", "Folder for TensorRT engines; empty: the user's cache (~/.cache/hmr_ros/engines).")
     threads: int = setting(1, "CPU threads of each graph; one is fastest for graphs this small.", low=1, high=64)
 
 
 @dataclass(frozen=True)
 class KeypointsConfig:
-    source: str = setting("blazepose", "Where 2D keypoints come from.", choices=("blazepose",))
+    source: str = setting(
+        "blazepose", "Where 2D keypoints come from: BlazePose, or other nodes' hri_msgs/Skeleton2D (topic).",
+        choices=("blazepose", "topic"),
+    )  # fmt: skip
     model_dir: str = setting(
         "", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose)."
     )
@@ -45,6 +56,9 @@ class KeypointsConfig:
         0.5, "Keypoints below this confidence are not used.", low=0.0, high=1.0, dynamic=True
     )
     min_keypoints: int = setting(6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True)
+    repair_flips: bool = setting(
+        True, "Mirror people back whose left and right the detector exchanges for some frames.", dynamic=True
+    )
     redetect_every: int = setting(
         15, "Frames between searches for new people over image tiles; between them regions are carried over.",
         low=1, high=1000, dynamic=True,
@@ -68,7 +82,8 @@ class TtoConfig:
 @dataclass(frozen=True)
 class WarmStartConfig:
     decay: float = setting(
-        0.0, "Start from this share of a person's last result where that explains the keypoints better; 0: never.",
+        0.8, "Start from a person's last result where that explains the keypoints better; this share of it is left after 1/30 s, "
+        "the rest is the regressor's; 0: never.",
         low=0.0, high=1.0, dynamic=True,
     )  # fmt: skip
     max_gap_s: float = setting(
@@ -92,7 +107,7 @@ class TrackerConfig:
 class SmoothingConfig:
     enabled: bool = setting(True, "Smooth rotations and translation over time (One Euro filter).", dynamic=True)
     min_cutoff_hz: float = setting(
-        5.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
+        8.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
         1.5,

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+import logging
+from collections.abc import Callable
+from functools import partial
 
+from hmr_ros.backends.engine_cache import EngineCache
+from hmr_ros.backends.engines import Engines, Progress
 from hmr_ros.backends.graph import Graph, check_golden
-from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph
+from hmr_ros.backends.onnx_runtime import CPU, CUDA, OnnxRuntimeGraph
+from hmr_ros.backends.selection import Loaded, first_that_works, unless_slower
 from hmr_ros.body_model import BodyModel
 from hmr_ros.bundle import GRAPHS, Bundle, BundleError, load_bundle
-from hmr_ros.config import ModelConfig, PipelineConfig
+from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig
 from hmr_ros.keypoints.blazepose import BlazePose
+from hmr_ros.keypoints.flips import FlipRepair
+from hmr_ros.keypoints.given import GivenKeypoints
 from hmr_ros.keypoints.source import KeypointSource
+from hmr_ros.metric_depth import MetricDepth
 from hmr_ros.pipeline import Pipeline
 from hmr_ros.regressor import Regressor
 from hmr_ros.smoothing import Smoother
@@ -19,34 +28,55 @@ from hmr_ros.tracker import Tracker
 from hmr_ros.tto import Optimiser
 from hmr_ros.warm_start import WarmStart
 
+SOURCES: dict[str, Callable[[KeypointsConfig], KeypointSource]] = {"blazepose": BlazePose, "topic": GivenKeypoints}  # type: ignore[dict-item]  # their config may not be None
+_log = logging.getLogger(__name__)
+
+
+def no_progress(graph: str, share: float) -> None:
+    """Building engines is in the log anyway."""
+
 
 def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None) -> Pipeline:
     """Load body, bundle and detector, check that they fit together and compute what they should.
 
-    source: where keypoints come from, if not from the detector that `config` names. Raises ConfigError, BundleError, BodyModelError or KeypointModelError, each saying what is wrong and what to do.
+    source: where keypoints come from, if not from the detector that `config` names. Raises ConfigError, BundleError, BackendError, BodyModelError or
+    KeypointModelError, each saying what is wrong and what to do.
     """
-    body, bundle, graphs = load_model(config.model)
+    body, bundle = load_weights(config.model)
+    loaded = load_graphs(config.model, body, bundle, config.keypoints.max_people)
+    graphs = loaded.graphs
     return Pipeline(
         config=config,
         body=body,
-        source=source or BlazePose(config.keypoints),  # type: ignore[arg-type]  # its config may not be None
+        source=source or SOURCES[config.keypoints.source](config.keypoints),
         tracker=Tracker(config.tracker),
-        regressor=Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights),
+        flips=FlipRepair(),
+        regressor=Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights, bundle.crop_px),
         optimiser=Optimiser(graphs["adapt"], graphs["readout"], bundle.without_steps),
         warm_start=WarmStart(config.warm_start),
+        metric_depth=MetricDepth(body),
         smoother=Smoother(config.smoothing),
         description={
             "bundle": bundle.name,
             "bundle_sha256": bundle.sha256,
             "shape_space": body.shape_space,
-            "backend": "onnxruntime (CPU)",
+            "backend": loaded.name,
+            "backend_reason": loaded.reason,
             "keypoints": config.keypoints.source,
         },
     )
 
 
-def load_model(config: ModelConfig) -> tuple[BodyModel, Bundle, dict[str, Graph]]:
-    """Body, bundle, and the bundle's graphs with the body bound to them, each checked against its golden pair."""
+def load_model(
+    config: ModelConfig, people: int = 1, progress: Progress = no_progress
+) -> tuple[BodyModel, Bundle, dict[str, Graph]]:
+    """Body, bundle, and the bundle's graphs with the body bound to them; see `load_graphs`."""
+    body, bundle = load_weights(config)
+    return body, bundle, load_graphs(config, body, bundle, people, progress).graphs
+
+
+def load_weights(config: ModelConfig) -> tuple[BodyModel, Bundle]:
+    """Body and bundle that speak the same shape space."""
     body, bundle = load_body(config.body), load_bundle(config.bundle)
     if body.shape_space != bundle.shape_space:
         raise BundleError(
@@ -54,13 +84,53 @@ def load_model(config: ModelConfig) -> tuple[BodyModel, Bundle, dict[str, Graph]
             f"{body.shape_space!r}: their betas are not interchangeable. Use a bundle trained with that body "
             "(`python -m training.train --body ...`), or model.body = 'open' with the shipped bundle"
         )
-    graphs = {}
-    for name in GRAPHS:
-        graph = _load_graph(bundle.graph_path(name), config)
-        check_golden(graph, name, bundle, "ONNX Runtime")
-        graphs[name] = graph.bind(body.graph_inputs())
-    return body, bundle, graphs
+    return body, bundle
 
 
-def _load_graph(path: Path, config: ModelConfig) -> Graph:
-    return OnnxRuntimeGraph(path, config.threads)
+def load_graphs(
+    config: ModelConfig, body: BodyModel, bundle: Bundle, people: int = 1, progress: Progress = no_progress
+) -> Loaded:
+    """The bundle's graphs, each checked against its golden pair, on the backend that `config` names or the best that works.
+
+    people: numbers up to this one are made ready now, rather than when first seen. progress: told how far the building of
+    engines is, which may take minutes the first time.
+    """
+
+    def on_tensorrt() -> Loaded:
+        engines = Engines(EngineCache(config.engine_cache), config.precision, progress)
+        graphs = {}
+        for name in GRAPHS:
+            graph = engines.graph(bundle, name)
+            check_golden(graph, name, bundle, "TensorRT", engines.tolerance(bundle, name))
+            graphs[name] = graph.bind(body.graph_inputs())
+            for count in range(1, people + 1):
+                graph.program(count)
+        return Loaded(dict(graphs), engines.describe(bundle))
+
+    def on_onnx_runtime(provider: str, name: str) -> Loaded:
+        graphs: dict[str, Graph] = {}
+        for graph in GRAPHS:
+            loaded = OnnxRuntimeGraph(bundle.graph_path(graph), config.threads, provider)
+            check_golden(loaded, graph, bundle, f"ONNX Runtime ({provider})")
+            graphs[graph] = loaded.bind(body.graph_inputs())
+        return Loaded(graphs, name)
+
+    makers = {
+        "tensorrt": on_tensorrt,
+        "onnxruntime_cuda": lambda: on_onnx_runtime(CUDA, "onnxruntime (CUDA)"),
+        "onnxruntime": lambda: on_onnx_runtime(CPU, "onnxruntime (CPU)"),
+    }
+    if config.backend != "auto":
+        return dataclasses.replace(makers[config.backend](), reason=f"model.backend is {config.backend}")
+    frame = partial(_run_one_frame, {name: bundle.golden(name)[0] for name in GRAPHS})
+    faster = unless_slower(makers["onnxruntime_cuda"], makers["onnxruntime"], frame)
+    loaded = first_that_works({**makers, "onnxruntime_cuda": faster})
+    _log.info("graphs run on %s: %s", loaded.name, loaded.reason)
+    return loaded
+
+
+def _run_one_frame(inputs: dict[str, dict], loaded: Loaded) -> None:
+    """What a frame asks of the graphs, with a few steps of optimisation."""
+    for name, calls in {"encode": 1, "regress": 1, "adapt": 5, "readout": 2}.items():
+        for _ in range(calls):
+            loaded.graphs[name](**inputs[name])

@@ -10,8 +10,11 @@ import numpy as np
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
 from hmr_ros.config import PipelineConfig
+from hmr_ros.keypoints.flips import FlipRepair
 from hmr_ros.keypoints.source import KeypointSource
-from hmr_ros.regressor import Regressor, observe
+from hmr_ros.learned_cost import LearnedCost
+from hmr_ros.metric_depth import MetricDepth
+from hmr_ros.regressor import Regressor
 from hmr_ros.smoothing import Smoother
 from hmr_ros.tracker import Tracker
 from hmr_ros.tto import Fit, Optimiser
@@ -26,41 +29,48 @@ class Pipeline:
     """Camera frames in, people out. Stages are made by `factory.build_pipeline`."""
 
     def __init__(
-        self, config: PipelineConfig, body: BodyModel, source: KeypointSource, tracker: Tracker, regressor: Regressor,
-        optimiser: Optimiser, warm_start: WarmStart, smoother: Smoother, description: dict,
+        self, config: PipelineConfig, body: BodyModel, source: KeypointSource, tracker: Tracker, flips: FlipRepair, regressor: Regressor,
+        optimiser: Optimiser, warm_start: WarmStart, metric_depth: MetricDepth, smoother: Smoother, description: dict,
     ):  # fmt: skip
         self.body = body
         self._config = config
-        self._source, self._tracker, self._regressor = source, tracker, regressor
+        self._source, self._tracker, self._flips, self._regressor = source, tracker, flips, regressor
         self._optimiser, self._warm_start, self._smoother = optimiser, warm_start, smoother
+        self._metric_depth = metric_depth
         self._description = description
+        self._after_tto = LearnedCost()
 
     def __call__(self, frame: Frame, deadline_s: float | None = None) -> FrameResult:
-        """Everyone in `frame`. deadline_s: on time.monotonic(); optimisation stops in time for it."""
+        """Everyone in `frame`. deadline_s: on time.monotonic(); optimisation stops in time for all of this to end by then."""
         clock = StageClock()
         with clock("detect"):
             seen = self._source.detect(frame)
             seen = seen[(seen.confidence > 0).sum(axis=1) >= self._config.keypoints.min_keypoints]
         with clock("track"):
             ids = self._tracker.update(seen, frame.stamp_ns)
-            for stage in (self._warm_start, self._smoother):
+            for stage in (self._flips, self._warm_start, self._smoother):
                 stage.forget(self._tracker.lost_ids)
             seen, ids = seen[ids >= 0], ids[ids >= 0]
+            if self._config.keypoints.repair_flips:
+                seen = self._flips(ids, seen, frame.stamp_ns)
         if not len(seen):
             return FrameResult((), None, clock.elapsed_ms)
         with clock("regress"):
-            regression = self._regressor(observe(seen, frame.camera))
+            regression = self._regressor.look(seen, frame)
         with clock("tto"):
             warm = self._warm_start.recall(ids, regression.state, frame.stamp_ns)
-            fit = self._optimiser(regression, self._config.tto, deadline_s, warm)
+            stop_s = None if deadline_s is None else deadline_s - self._after_tto.expect(len(ids))
+            fit = self._optimiser(regression, self._config.tto, stop_s, warm)
             self._warm_start.remember(ids, fit.state, frame.stamp_ns)
         with clock("smooth"):
-            smooth = self._smoother(ids, fit.pose.rotmat, fit.pose.betas, fit.pose.transl, frame.stamp_ns)
+            pose, measured = self._metric_depth(fit.pose, seen, frame)
+            smooth = self._smoother(ids, pose.rotmat, pose.betas, pose.transl, frame.stamp_ns)
         with clock("readout"):
-            people = self._people(frame, seen, ids, fit, smooth)
+            people = self._people(frame, seen, ids, fit, smooth, measured)
+        self._after_tto.learn(len(ids), 1e-3 * (clock.elapsed_ms["smooth"] + clock.elapsed_ms["readout"]))
         return FrameResult(people, fit.report, clock.elapsed_ms)
 
-    def _people(self, frame: Frame, seen: Keypoints, ids: np.ndarray, fit: Fit, smooth) -> tuple[Person, ...]:
+    def _people(self, frame: Frame, seen: Keypoints, ids: np.ndarray, fit: Fit, smooth, measured) -> tuple[Person, ...]:
         pose = BodyPose(smooth.rotmat, smooth.betas, smooth.transl)
         joints, joint_rotmat = self.body.joints(pose.rotmat, pose.betas, pose.transl)
         after, before = (frame.camera.project(self._keypoints(p)) for p in (pose, fit.before))
@@ -84,6 +94,7 @@ class Pipeline:
                 loss_before=float(fit.report.loss_before[i]),
                 loss_after=float(fit.report.loss_after[i]),
                 steps=fit.report.steps,
+                distance_measured=bool(measured[i]),
             )
             for i in range(len(ids))
         )
@@ -105,7 +116,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget every person; ids start over."""
-        for stage in (self._source, self._tracker, self._warm_start, self._smoother):
+        for stage in (self._source, self._tracker, self._flips, self._warm_start, self._smoother):
             stage.reset()
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +22,8 @@ OPEN_BODY = Path(__file__).parent / "assets" / "body" / "open_body.npz"
 NUM_VERTICES, NUM_FACES = 6890, 13776
 
 WHERE_TO_GET = "use body 'open', or SMPL_NEUTRAL (.pkl or .npz) from smpl.is.tue.mpg.de"
+MAX_BYTES = 1 << 30
+"""Of all arrays of a file together, unpacked; SMPL with 300 betas has 85 MB. A few kilobytes can claim terabytes."""
 OTHER_BODIES = {10475: "SMPL-X", 778: "MANO", 5023: "FLAME", 3889: "SMAL"}
 """What a file with another number of vertices probably is."""
 
@@ -61,9 +62,16 @@ OPTIONAL = ("posedirs", "shape_space", "region", "region_names")
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays we know in an .npz; others are not touched."""
     try:
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(member.file_size for member in file.infolist())
+        if unpacked > MAX_BYTES:
+            raise BodyModelError(f"{path}: unpacks to {unpacked >> 20} MB, which no body model does: {WHERE_TO_GET}.")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in {*REQUIRED, *COMPACT, *OPTIONAL} if name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except BodyModelError:
+        raise
+    # zipfile, zlib and numpy's header parser each have errors of their own for what a damaged file provokes.
+    except Exception as error:
         raise BodyModelError(
             f"{path}: not a readable .npz of plain arrays ({error}). Copy it again, or use the original .pkl."
         ) from error
@@ -73,7 +81,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     """The arrays we know in an official SMPL .pkl."""
     try:
         with path.open("rb") as file:
-            content = _SmplUnpickler(file, encoding="latin1").load()
+            content = unpickle(file)
         if not isinstance(content, dict):
             raise BodyModelError(f"holds a {type(content).__name__}, not SMPL's dictionary: {WHERE_TO_GET}.")
         return {name: _to_array(content[name]) for name in (*REQUIRED, "posedirs") if name in content}
@@ -201,6 +209,25 @@ def shape_space_of(file_name: str) -> str:
 # --- The unpickler -------------------------------------------------------------------------------------------------------
 
 
+def unpickle(file: BinaryIO) -> Any:
+    """What a pickle holds, without running any of it; `as_plain` makes numpy of any part. Data sets' pickles are read by it too."""
+    return _SmplUnpickler(file, encoding="latin1").load()
+
+
+def as_plain(value: Any) -> Any:
+    """A value of what `unpickle` returned, its stand-ins turned into arrays: an array, text, a number, or one list or dictionary of such."""
+    if isinstance(value, dict):
+        return {key: _as_leaf(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_leaf(item) for item in value]
+    return _as_leaf(value)
+
+
+def _as_leaf(value: Any) -> Any:
+    # Containers in containers may be small in the file and endless when walked through.
+    return value if isinstance(value, (str, bytes, type(None))) else _to_array(value)
+
+
 class _Inert:
     """Stands in for any object of the file: takes its arguments and state, does nothing."""
 
@@ -223,10 +250,12 @@ class _Dtype(_Inert):
     """numpy.dtype: only plain numbers become one."""
 
     def value(self) -> np.dtype:
-        order = self.state[1] if self.state else "="
-        if not re.fullmatch(r"[fiub][1248]", str(self.args[0])) or order not in ("<", ">", "|", "="):
-            raise BodyModelError(f"an array of {self.args[0]!r} where numbers were expected.")
-        return np.dtype(self.args[0]).newbyteorder(order)
+        code, order = self.args[0], self.state[1] if self.state else "="
+        # Only text is looked at: an object may be small in the file and endless when printed.
+        if not isinstance(code, str) or not re.fullmatch(r"[fiub][1248]", code) or order not in ("<", ">", "|", "="):
+            what = repr(code[:20]) if isinstance(code, str) else type(code).__name__
+            raise BodyModelError(f"an array of {what} where numbers were expected.")
+        return np.dtype(code).newbyteorder(order)
 
 
 class _Array(_Inert):
@@ -245,6 +274,14 @@ class _Buffer(_Inert):
         return _from_bytes(data, dtype, shape, order)
 
 
+class _Scalar(_Inert):
+    """numpy's scalars: a type and the bytes."""
+
+    def value(self) -> np.ndarray:
+        dtype, data = self.args
+        return _from_bytes(data, dtype, (), "C")
+
+
 class _Sparse(_Inert):
     """scipy.sparse's csc_matrix and csr_matrix."""
 
@@ -252,6 +289,8 @@ class _Sparse(_Inert):
 
     def value(self) -> np.ndarray:
         rows, columns = self.state["_shape"] if "_shape" in self.state else self.state["shape"]
+        if rows * columns * 8 > MAX_BYTES:
+            raise BodyModelError(f"a sparse matrix of {rows} x {columns}, which no body model has.")
         major, minor = (columns, rows) if self.by_column else (rows, columns)
         data, indices, starts = (_to_array(self.state[name]) for name in ("data", "indices", "indptr"))
         dense = np.zeros((major, minor))
@@ -287,27 +326,41 @@ def _to_array(value) -> np.ndarray:
         if not hasattr(value, "value"):
             raise BodyModelError("an object where an array was expected.")
         return value.value()
+    # Lists of lists that hold each other a few times over are small in the file and endless as an array.
+    if isinstance(value, (list, tuple)) and not all(isinstance(item, (int, float)) for item in value):
+        raise BodyModelError(f"a {type(value).__name__} of objects where an array was expected.")
     return np.asarray(value)
 
 
-def _new_array(subtype, shape, dtype) -> _Array:
-    return _Array()
+# Classes, although they are called like functions: what a pickle can get hold of it can also try to alter (BUILD), and that
+# fails on a class, whose __setstate__ wants an instance.
 
 
-def _new_object(kind, base, state) -> _Inert:
+class _NewArray(_Inert):
+    """numpy.core.multiarray._reconstruct."""
+
+    def __new__(cls, subtype, shape, dtype):
+        return _Array()
+
+
+class _NewObject(_Inert):
     """copyreg._reconstructor, for stand-ins only."""
-    if not (isinstance(kind, type) and issubclass(kind, _Inert)):
-        raise BodyModelError(f"it builds a {kind!r}.")
-    return kind()
+
+    def __new__(cls, kind, base, state):
+        if not (isinstance(kind, type) and issubclass(kind, _Inert)):
+            raise BodyModelError(f"it builds a {type(kind).__name__}.")
+        return kind()
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
+class _Encode(_Inert):
     """_codecs.encode, as Python 3 writes bytes in old protocols."""
-    return text.encode("latin1")
+
+    def __new__(cls, text, encoding="latin1"):
+        return text.encode("latin1")
 
 
 _NUMPY = {
-    ("multiarray", "_reconstruct"): _new_array, ("multiarray", "scalar"): _Inert, ("numeric", "_frombuffer"): _Buffer,
+    ("multiarray", "_reconstruct"): _NewArray, ("multiarray", "scalar"): _Scalar, ("numeric", "_frombuffer"): _Buffer,
 }  # fmt: skip
 _KNOWN = {
     **{(f"numpy.{core}.{module}", name): it for (module, name), it in _NUMPY.items() for core in ("core", "_core")},
@@ -315,8 +368,8 @@ _KNOWN = {
     ("numpy", "dtype"): _Dtype,
     **{(f"scipy.sparse.{module}", "csc_matrix"): _Sparse for module in ("csc", "_csc")},
     **{(f"scipy.sparse.{module}", "csr_matrix"): _SparseByRow for module in ("csr", "_csr")},
-    ("_codecs", "encode"): _encode,
-    ("copyreg", "_reconstructor"): _new_object,
+    ("_codecs", "encode"): _Encode,
+    ("copyreg", "_reconstructor"): _NewObject,
     ("builtins", "object"): _Inert,
     ("builtins", "set"): _Inert,
 }
@@ -330,7 +383,7 @@ class _SmplUnpickler(pickle.Unpickler):
             return _Chumpy
         if (module, name) not in _KNOWN:
             raise BodyModelError(
-                f"refused, because it asks for {module}.{name}, which no SMPL file needs and which may run code. "
+                f"refused, because it asks for {module[:40]}.{name[:40]}, which no SMPL file needs and which may run code. "
                 "Get the file from its official site."
             )
         return _KNOWN[module, name]

@@ -35,8 +35,13 @@ def write_snapshot(
     done, png = cv2.imencode(".png", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"the overlay of {overlay.shape[1]}x{overlay.shape[0]} pixels cannot be encoded as PNG")
-    picture.write_bytes(png.tobytes())
-    numbers.write_text(json.dumps(to_json(frame, result, description), indent=1, default=_plain) + "\n")
+    try:
+        picture.write_bytes(png.tobytes())
+        numbers.write_text(json.dumps(to_json(frame, result, description), indent=1, default=_plain) + "\n")
+    except OSError:  # a full disk: half a picture helps nobody
+        for path in (picture, numbers):
+            path.unlink(missing_ok=True)
+        raise
     return picture, numbers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from hmr_ros import skeleton
 from hmr_ros.config import TrackerConfig
 from hmr_ros.crop import keypoint_box
 from hmr_ros.types import Keypoints
@@ -14,6 +15,7 @@ JUMP_S = 2.0
 VELOCITY_TIME_S = 1 / 30
 """Time constant of a person's velocity: at 30 Hz the newest frame counts for half."""
 _IMPOSSIBLE = 1e6
+_MIRROR = list(skeleton.MIRRORED_KEYPOINTS)
 
 
 class Tracker:
@@ -79,7 +81,10 @@ class Tracker:
         """Indices of tracks and of the people that continue them: most pairs, then least distance in all."""
         elapsed_s = (stamp_ns - self._seen_ns) / 1e9
         expected = self._uv + (self._velocity * elapsed_s[:, None])[:, None]
-        distance = keypoint_distance(expected, self._confidence, uv, confidence)
+        distance = np.minimum(  # somebody whose left and right the detector exchanges stays who they are
+            keypoint_distance(expected, self._confidence, uv, confidence),
+            keypoint_distance(expected, self._confidence, uv[:, _MIRROR], confidence[:, _MIRROR]),
+        )
         distance = distance / np.maximum(np.maximum(self._size[:, None], size), 1e-9)
         allowed = (distance <= self.config.max_distance) & (size > 0)
         tracks, people = linear_sum_assignment(np.where(allowed, distance, _IMPOSSIBLE))

@@ -13,6 +13,7 @@ import numpy as np
 
 from hmr_ros.backends.graph import Graph
 from hmr_ros.config import TtoConfig
+from hmr_ros.learned_cost import LearnedCost
 from hmr_ros.regressor import Regression
 from hmr_ros.types import BodyPose, FitReport
 
@@ -46,7 +47,7 @@ class Optimiser:
     ):
         self._adapt, self._readout, self._clock = adapt, readout, clock
         self._without_steps = without_steps
-        self._step_cost_s: dict[int, float] = {}  # by number of people, learned as we go
+        self._step_cost, self._readout_cost = LearnedCost(), LearnedCost()
 
     def __call__(
         self,
@@ -61,6 +62,7 @@ class Optimiser:
         """
         began = self._clock()
         before = self._readout(state=start.state, **start.fit_inputs)
+        self._readout_cost.learn(len(start.state), self._clock() - began)
         best = _Best(start.state, before["loss"])
         if warm is not None:
             best.offer(warm, self._readout(state=warm, **start.fit_inputs)["loss"])
@@ -74,7 +76,7 @@ class Optimiser:
                 break
             step_began = self._clock()
             stepped = self._adapt(state=state, **start.fit_inputs)
-            self._learn_cost(len(state), self._clock() - step_began)
+            self._step_cost.learn(len(state), self._clock() - step_began)
             loss = stepped["loss"]  # of `state`: the step's outcome is known one call later
             best.offer(state, loss)
             if steps:
@@ -85,7 +87,9 @@ class Optimiser:
                 stop = "diverged"
             else:
                 # Who has converged stays: what further steps explain is the detector's noise.
-                state = np.where(moving[:, None], stepped["new_state"], state)
+                # The array itself where everyone moves: a backend on a GPU knows that it has it already.
+                moved = stepped["new_state"]
+                state = moved if moving.all() else np.where(moving[:, None], moved, state)
                 previous, steps = loss, steps + 1
 
         answer = before if steps == 0 and warm is None else self._readout(state=state, **start.fit_inputs)
@@ -100,14 +104,14 @@ class Optimiser:
         return Fit(_pose(before), pose, state, report)
 
     def _too_late(self, people: int, deadline_s: float | None) -> bool:
-        """Would a further step, and reading its result out, end after the deadline?"""
+        """Would a further step, and reading out its result or an earlier one, end after the deadline?"""
         if deadline_s is None:
             return False
-        return self._clock() + 2 * self._step_cost_s.get(people, 0.0) > deadline_s
-
-    def _learn_cost(self, people: int, seconds: float) -> None:
-        known = self._step_cost_s.get(people, seconds)
-        self._step_cost_s[people] = max(seconds, 0.9 * known + 0.1 * seconds)  # quick to fear, slow to forget
+        needed_s = self._step_cost.expect(people) + 2 * self._readout_cost.expect(people)
+        late = self._clock() + needed_s > deadline_s
+        if late:  # forgets a little of what is feared: one slow step must not be the last for ever
+            self._step_cost.learn(people, 0.0)
+        return late
 
 
 class _Best:

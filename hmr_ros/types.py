@@ -15,19 +15,6 @@ from hmr_ros.rotation import rotmat_to_rotvec
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One camera image with everything needed to understand it."""
-
-    image: np.ndarray
-    """(H, W, 3) uint8, RGB."""
-    camera: Camera
-    stamp_ns: int = 0
-    """Capture time, nanoseconds on the clock of the source."""
-    frame_id: str = ""
-    """Name of the camera's optical frame."""
-
-
-@dataclass(frozen=True)
 class Keypoints:
     """2D keypoints of N people in one image, in the order of `skeleton.KEYPOINT_NAMES`."""
 
@@ -52,6 +39,25 @@ class Keypoints:
         """Some of the people: an index array, a mask or a slice."""
         xyz = None if self.xyz is None else self.xyz[index]
         return Keypoints(self.uv[index], self.confidence[index], self.score[index], xyz)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image with everything needed to understand it."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB."""
+    camera: Camera
+    stamp_ns: int = 0
+    """Capture time, nanoseconds on the clock of the source."""
+    frame_id: str = ""
+    """Name of the camera's optical frame."""
+    depth: np.ndarray | None = None
+    """(h, w) float32, metres along z, 0 or NaN where unknown: the same view, perhaps at another resolution; None without one."""
+    boxes: np.ndarray | None = None
+    """(M, 4) float32, pixels: left, top, right, bottom of people that somebody else found, the surest first; None: nobody looked."""
+    keypoints: Keypoints | None = None
+    """Of people whose keypoints somebody else has found; None: nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ class Person:
     loss_before: float
     loss_after: float
     steps: int
+    distance_measured: bool = False
+    """Whether a depth image set the distance; otherwise it follows from how large the person appears."""
 
     @property
     def global_orient(self) -> np.ndarray:

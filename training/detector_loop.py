@@ -24,6 +24,7 @@ from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
+from hmr_ros.keypoints.both_ways import look_both_ways
 from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import region_size
 from hmr_ros.smpl_file import load_body
@@ -64,7 +65,7 @@ class DetectorLoopConfig:
 class SingleLook:
     """BlazePose on pictures that have nothing to do with each other, each filled by one person: no tiles, no tracking.
 
-    As in `hmr_ros.keypoints.blazepose`, people are looked at twice, the second time in the region of the first landmarks.
+    Otherwise as `hmr_ros.keypoints.blazepose` looks at newcomers.
     """
 
     def __init__(self, min_score: float):
@@ -77,7 +78,8 @@ class SingleLook:
         """The largest person in a square picture, if any."""
         regions, _ = self._detector(picture, np.zeros(2), len(picture), self.min_score)
         people = [self._landmark_model(picture, region) for region in regions[:2]]
-        people = [self._landmark_model(picture, p.next_region) for p in people if p.score >= self.min_score]
+        regions = [p.next_region for p in people if p.score >= self.min_score]
+        people = [look_both_ways(self._landmark_model, picture, region, 0) for region in regions]
         people = [p for p in people if p.score >= self.min_score]
         return max(people, key=lambda p: float(region_size(p.next_region)), default=None)
 

@@ -1,4 +1,4 @@
-"""Graphs on ONNX Runtime: any CPU, and the reference for every other backend."""
+"""Graphs on ONNX Runtime: any CPU, and the reference for every other backend; or an NVIDIA GPU, through its CUDA provider."""
 
 from __future__ import annotations
 
@@ -6,28 +6,43 @@ from pathlib import Path
 
 import numpy as np
 
+from hmr_ros.backends.graph import BackendError
 from hmr_ros.bundle import BundleError
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
 
 
 class OnnxRuntimeGraph:
-    """One ONNX file on the CPU.
+    """One ONNX file.
 
-    threads: CPU threads of this graph; the adaptation step is too small to gain from more than one.
+    threads: CPU threads of this graph; the adaptation step is too small to gain from more than one. provider: CPU or CUDA; raises
+    BackendError where ONNX Runtime cannot use it.
     """
 
-    def __init__(self, path: Path, threads: int = 1):
+    def __init__(self, path: Path, threads: int = 1, provider: str = CPU):
         import onnxruntime as ort
 
+        if provider not in ort.get_available_providers():
+            raise BackendError(
+                f"the installed onnxruntime {ort.__version__} has no {provider}: `pip install onnxruntime-gpu` in its place"
+            )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # Not the default level: its MatmulTransposeFusion computes wrong gradients on such graphs.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.log_severity_level = 3
+        # TF32 is too coarse for gradients.
+        wanted = [(CUDA, {"use_tf32": "0"}), CPU] if provider == CUDA else [CPU]
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:  # ORT raises a family of its own, without a common public base
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
+        if provider not in self._session.get_providers():  # it only says so in its log, and goes on without
+            raise BackendError(
+                f"onnxruntime {ort.__version__} cannot start its {provider}: CUDA or cuDNN of the version that it was built for is missing"
+            )
         self._inputs = {node.name for node in self._session.get_inputs()}
         self._outputs = [node.name for node in self._session.get_outputs()]
         self._bound: dict[str, np.ndarray] = {}

@@ -7,6 +7,8 @@ over the whole image and its tiles is spread over frames, so that every frame co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hmr_ros.config import KeypointsConfig
@@ -14,9 +16,9 @@ from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways
-from hmr_ros.keypoints.duplicates import distinct, same_region
+from hmr_ros.keypoints.duplicates import distinct, unknown_boxes, unknown_regions
 from hmr_ros.keypoints.litert import LiteRtModel
-from hmr_ros.keypoints.region import region_size
+from hmr_ros.keypoints.region import region_from_box, region_size
 from hmr_ros.keypoints.search import Search
 from hmr_ros.skeleton import from_blazepose
 from hmr_ros.types import Frame, Keypoints
@@ -58,7 +60,11 @@ class BlazePose:
         ]
         windows = self._search.next(self.config.redetect_every, [p.next_region for p in people], missing)
         if len(people) < limit:
-            proposals = self._propose(image, windows, people)[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
+            if frame.boxes is None:
+                proposals = unknown_regions(self._search_windows(image, windows), people)
+            else:
+                proposals = region_from_box(unknown_boxes(frame.boxes, people))
+            proposals = proposals[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
             people = distinct(people + self._newcomers(frame, proposals), incumbents=len(people))[:limit]
         # Scores are nearly 0 or 1, so this mostly puts the largest, the nearest, first.
         people.sort(key=lambda person: -person.score * region_size(person.next_region))
@@ -80,22 +86,15 @@ class BlazePose:
         second = [person for person in second if person.score >= self.config.min_score]
         return sorted(second, key=lambda person: -region_size(person.next_region))
 
-    def _propose(self, image: np.ndarray, windows: np.ndarray, people: list[Landmarks]) -> np.ndarray:
-        """Regions (M, 2, 2) that the detector finds in the windows and where nobody is followed yet, best first."""
+    def _search_windows(self, image: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Regions (M, 2, 2) that the detector finds in the windows, best first."""
         found = [self._detector(image, w[:2], w[2], self.config.min_score) for w in windows]
         regions = np.concatenate([np.zeros((0, 2, 2), np.float32)] + [r for r, _ in found])
         scores = np.concatenate([np.zeros(0, np.float32)] + [s for _, s in found])
-        regions = regions[np.argsort(-scores, kind="stable")]
-        known = [p.next_region for p in people]
-        fresh = []
-        for region in regions:
-            if not any(same_region(region, other) for other in known):
-                known.append(region)
-                fresh.append(region)
-        return np.array(fresh, np.float32).reshape(-1, 2, 2)
+        return regions[np.argsort(-scores, kind="stable")]
 
 
-def to_keypoints(people: list[Landmarks], width: int, height: int, min_confidence: float) -> Keypoints:
+def to_keypoints(people: Sequence[Landmarks], width: int, height: int, min_confidence: float) -> Keypoints:
     """The canonical keypoints; confidence 0 below `min_confidence` and outside the image."""
     if not people:
         return Keypoints.empty()

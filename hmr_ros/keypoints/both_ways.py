@@ -18,7 +18,7 @@ GAIN = 0.3
 """Share of the newest difference between the two kinds of look in the running one."""
 MAX_GAP_S = 0.15
 """Somebody last seen longer ago has moved too much to compare with: both looks are taken at once."""
-SAME = 0.06
+SAME = 0.1
 """Two looks whose visible landmarks are farther apart than this on average, in sides of the region, do not see the same thing:
 the person jumped, or one of the looks took left for right."""
 VISIBLE = 0.5

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from hmr_ros.keypoints.blazepose_detector import overlap
 from hmr_ros.keypoints.blazepose_landmarks import Landmarks
 from hmr_ros.keypoints.region import region_size
 
@@ -13,6 +15,8 @@ SAME_REGION = 0.1
 """Regions whose centres are closer than this fraction of the smaller one's side show the same person..."""
 SAME_REGION_RATIO = 1.4
 """...unless one is this many times the size of the other."""
+SAME_BOX = 0.35
+"""Intersection over union of somebody else's box around a person with the box around the landmarks, which stop at the wrists."""
 ON_BODY = 0.04
 """A landmark closer than this to a bone, as a fraction of the region's side (1.35 body heights), is on that body."""
 ON_BODY_FRACTION = 0.6
@@ -36,6 +40,24 @@ def same_region(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two regions (2, 2) show the same person, before their landmarks are known."""
     small, large = sorted((float(region_size(a)), float(region_size(b))))
     return float(np.linalg.norm(a[0] - b[0])) < SAME_REGION * small and large < SAME_REGION_RATIO * small
+
+
+def unknown_regions(regions: np.ndarray, people: Sequence[Landmarks]) -> np.ndarray:
+    """Those of the regions (M, 2, 2) where nobody is followed yet, each person once."""
+    known = [person.next_region for person in people]
+    fresh = []
+    for region in regions:
+        if not any(same_region(region, other) for other in known):
+            known.append(region)
+            fresh.append(region)
+    return np.array(fresh, np.float32).reshape(-1, 2, 2)
+
+
+def unknown_boxes(boxes: np.ndarray, people: Sequence[Landmarks]) -> np.ndarray:
+    """Those of the boxes (M, 4), left top right bottom, that are around nobody who is followed already."""
+    around = [np.concatenate([p.uv.min(axis=0), p.uv.max(axis=0)]) for p in people]
+    known = [overlap(box, boxes) > SAME_BOX for box in around]
+    return boxes[~np.any(known, axis=0)] if known else boxes
 
 
 def distinct(people: list[Person], incumbents: int = 0) -> list[Person]:

@@ -19,6 +19,14 @@ def region_from_alignment(center: np.ndarray, rim: np.ndarray) -> np.ndarray:
     return np.stack([center, REGION_MARGIN * (rim - center)], axis=-2)
 
 
+def region_from_box(box: np.ndarray) -> np.ndarray:
+    """A first guess for somebody upright in a box around all of them. box: (..., 4) left, top, right, bottom. Returns (..., 2, 2)."""
+    low, high = box[..., :2], box[..., 2:]
+    reach = (high - low).max(axis=-1, keepdims=True) / 2
+    rim = (low + high) / 2 + np.concatenate([np.zeros_like(reach), -reach], axis=-1)
+    return region_from_alignment((low + high) / 2, rim)
+
+
 def region_axes(region: np.ndarray) -> np.ndarray:
     """(..., 2, 2): rows right and down, from the centre to the edges' middles, pixels."""
     up = region[..., 1, :]

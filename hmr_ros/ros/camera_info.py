@@ -10,6 +10,12 @@ from hmr_ros.camera import DISTORTION_MODELS, Camera
 
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _ASPECT_TOLERANCE = 0.01
+_FOCAL = (0.05, 100.0)
+"""Focal lengths that can be right, in longer sides of the image: from 169 degrees of view down to half a degree."""
+_MAX_OFFSET = 100.0
+"""Distance of the principal point from the image's corner that can be right, in longer sides of the image."""
+_UNDISTORTED = 0.05
+"""Error allowed when distortion is undone and applied again in the inner half of the image, in longer sides of the image."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,21 @@ def read_camera(
             raise _Unusable("no CameraInfo received")
         K = _intrinsics(info.p if rectified else info.k, rectified)
         K = _as_image(K, info, width, height)
+        _check_plausible(K, max(width, height))
     except _Unusable as reason:
         camera = Camera.guess(width, height, vertical_fov_deg or None)
         return CameraReading(camera, f"{reason}; assuming a focal length of {camera.focal[0]:.0f} px")
     if rectified:
         return CameraReading(Camera(K, width, height))
+    plain = Camera(K, width, height)
     D, warning = _distortion(info)
-    model = info.distortion_model if D is not None else "plumb_bob"
-    return CameraReading(Camera(K, width, height, D, model), warning)
+    if D is None:
+        return CameraReading(plain, warning)
+    camera = Camera(K, width, height, D, info.distortion_model)
+    if not _undoes(camera):
+        what = f"distortion {info.distortion_model} {np.round(D, 4).tolist()} cannot be undone in the image"
+        return CameraReading(plain, f"{what}: distortion ignored")
+    return CameraReading(camera)
 
 
 class _Unusable(ValueError):
@@ -52,8 +65,8 @@ def _intrinsics(values, rectified: bool) -> np.ndarray:
     name = "P" if rectified else "K"
     if not np.any(K):
         raise _Unusable(f"CameraInfo's {name} is zero: the camera is not calibrated")
-    if not np.all(np.isfinite(K)) or K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise _Unusable(f"CameraInfo's {name} has focal lengths {K[0, 0]:g}, {K[1, 1]:g} and cannot be right")
+    if not np.all(np.isfinite(K)):
+        raise _Unusable(f"CameraInfo's {name} holds NaN or infinite values and cannot be right")
     return K
 
 
@@ -74,6 +87,16 @@ def _as_image(K: np.ndarray, info, width: int, height: int) -> np.ndarray:
     return _scaled(K, 1 / binning if exact else scale)
 
 
+def _check_plausible(K: np.ndarray, side: int) -> None:
+    """K of the image that arrived, whose longer side is `side` pixels."""
+    fx, fy = K[0, 0], K[1, 1]
+    low, high = (bound * side for bound in _FOCAL)
+    if not (low <= fx <= high and low <= fy <= high):
+        raise _Unusable(f"CameraInfo has focal lengths {fx:g}, {fy:g} for {side} pixels and cannot be right")
+    if not np.all(np.abs(K[:2, 2]) <= _MAX_OFFSET * side):
+        raise _Unusable(f"CameraInfo has its principal point at {K[0, 2]:g}, {K[1, 2]:g} and cannot be right")
+
+
 def _scaled(K: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Pixel centres are at whole numbers, so the image's corner, at -0.5, is what stays in place."""
     K = K.copy()
@@ -83,11 +106,21 @@ def _scaled(K: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def _distortion(info) -> tuple[np.ndarray | None, str]:
-    D, model = np.array(info.d, float), info.distortion_model
-    if not np.any(D):
+    D, model = np.array(info.d, float), info.distortion_model[:40]  # a name from the wire may be as long as it likes
+    if not np.any(D):  # NaN counts as something
         return None, ""
     if model not in DISTORTION_MODELS:
         return None, f"distortion model {model!r} is not one of {', '.join(DISTORTION_MODELS)}: distortion ignored"
     if len(D) not in _COEFFICIENTS[model] or not np.all(np.isfinite(D)):
-        return None, f"{len(D)} coefficients {D.tolist()} do not fit distortion model {model}: distortion ignored"
+        return None, f"{len(D)} coefficients {D[:14].tolist()} do not fit distortion model {model}: distortion ignored"
     return D, ""
+
+
+def _undoes(camera: Camera) -> bool:
+    """Does `normalise` undo what `project` does? In the inner half: a fisheye's corners may see nothing."""
+    size = np.array([camera.width, camera.height])
+    uv = (np.mgrid[:5, :5].reshape(2, -1).T / 8 + 0.25) * size
+    with np.errstate(all="ignore"):
+        xy = camera.normalise(uv)
+        again = camera.project(np.concatenate([xy, np.ones_like(xy[:, :1])], axis=1))
+    return bool(np.all(np.abs(again - uv) <= _UNDISTORTED * size.max()))  # False for NaN

@@ -1,13 +1,14 @@
-"""A camera that plays a file: publishes a video, an image, a folder of images or a real camera as `image` and `camera_info`.
+"""A camera that plays a file: a video, an image, a folder of images or a real camera as `image`, `image/compressed`, `camera_info`.
 
     python -m hmr_ros.ros.camera_publisher SOURCE --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
 
-Frames are stamped when they are sent, as a camera's would be.
+Frames are stamped when they are sent, as a camera's would be, and made for those who subscribe: raw, as JPEG, or both.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -21,16 +22,19 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from hmr_ros.camera import Camera
 from hmr_ros.media import DEMO_CLIP, Media, MediaError, open_media
+from hmr_ros.ros.messages import image_message
 
 FRAME_ID = "camera_optical_frame"
 STILL_SECONDS = 4.0
 """For how long a single image is shown."""
 SETTLED_S = 1.2
 """A subscriber that has not changed for so long will stay."""
+JPEG_QUALITY = 90
 
 
 class CameraPublisher(Node):
@@ -40,21 +44,26 @@ class CameraPublisher(Node):
         # Reliable: best-effort images of this size are lost between processes under Fast DDS's default settings.
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._image = self.create_publisher(Image, "image", qos)
+        # Resolved first, as in the node, so that remapping `image` moves both.
+        compressed = self.resolve_topic_name("image") + "/compressed"
+        self._compressed = self.create_publisher(CompressedImage, compressed, qos)
         self._info = self.create_publisher(CameraInfo, "camera_info", qos)
 
     def wait_for_subscriber(self, width: int, height: int, timeout_s: float) -> bool:
-        """True once somebody listens to `image`, and has been for SETTLED_S: a subscriber may try one QoS, then another.
+        """True once somebody listens to an image, and has been for SETTLED_S: a subscriber may try one QoS, then another.
 
         Meanwhile CameraInfo is sent, as a camera at rest does.
         """
         end, known, since = time.monotonic() + timeout_s, set(), time.monotonic()
         while rclpy.ok() and time.monotonic() < end:
+            topics = (publisher.topic_name for publisher in (self._image, self._compressed))
             listeners = {
-                bytes(info.endpoint_gid) for info in self.get_subscriptions_info_by_topic(self._image.topic_name)
+                bytes(info.endpoint_gid) for topic in topics for info in self.get_subscriptions_info_by_topic(topic)
             }
             if listeners != known:
                 known, since = listeners, time.monotonic()
-            if self._image.get_subscription_count() and time.monotonic() - since > SETTLED_S:
+            matched = self._image.get_subscription_count() + self._compressed.get_subscription_count()
+            if matched and time.monotonic() - since > SETTLED_S:
                 return True
             self._send_info(width, height, self.get_clock().now())
             rclpy.spin_once(self, timeout_sec=0.1)
@@ -69,16 +78,32 @@ class CameraPublisher(Node):
         """Publish one picture, stamped now. image: (H, W, 3) uint8, RGB. Returns its stamp, nanoseconds."""
         now: Time = self.get_clock().now()
         height, width = image.shape[:2]
-        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-        message.header.stamp, message.header.frame_id = now.to_msg(), FRAME_ID
-        message.data = array("B", image.tobytes())  # from an array of bytes: any other type is copied item by item
         self._send_info(width, height, now)
-        self._image.publish(message)
+        header = Header(stamp=now.to_msg(), frame_id=FRAME_ID)
+        try:
+            if self._image.get_subscription_count():
+                self._image.publish(image_message(header, image))
+            if self._compressed.get_subscription_count():
+                self._compressed.publish(
+                    CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg(image))
+                )
+        except RuntimeError as error:  # what rclpy's own errors are: a reliable subscriber does not keep up
+            self.get_logger().warning(f"an image was not sent: {error}", throttle_duration_sec=5.0)
         return now.nanoseconds
 
     def finish(self, timeout_s: float = 2.0) -> None:
         """Let what was sent arrive before this process ends."""
-        self._image.wait_for_all_acked(Duration(seconds=timeout_s))
+        for publisher in (self._image, self._compressed):
+            publisher.wait_for_all_acked(Duration(seconds=timeout_s))
+
+
+def jpeg(image: np.ndarray) -> array:
+    """(H, W, 3) uint8, RGB, to the bytes of a file."""
+    import cv2
+
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    # From an array of bytes: any other type is copied item by item.
+    return array("B", cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
 
 
 def told_camera(width: int, height: int, intrinsics: list[float] | None, vertical_fov_deg: float | None) -> Camera:
@@ -123,10 +148,10 @@ def main() -> int:
     try:
         if not node.wait_for_subscriber(media.width, media.height, options.wait):
             node.get_logger().warning(f"nobody subscribed to 'image' within {options.wait:g} s; playing all the same")
-        while rclpy.ok():
-            stamps += play(node, media, options.rate, options.still_seconds)
-            if not options.loop:
+        for _ in itertools.count() if options.loop else range(options.showings):
+            if not rclpy.ok():
                 break
+            stamps += play(node, media, options.rate, options.still_seconds)
         if rclpy.ok():  # not after Ctrl-C, which has already shut ROS down
             node.finish()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -154,6 +179,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "source", help="video, image, folder of images, a camera's index such as 0; '': the clip that ships"
     )
     parser.add_argument("--rate", type=positive, default=1.0, help="playback speed; 0.5 is half speed")
+    parser.add_argument("--showings", type=int, default=1, help="how many times it is played")
     parser.add_argument("--loop", action="store_true", help="start again at the end, until interrupted")
     parser.add_argument(
         "--still-seconds", type=positive, default=STILL_SECONDS, help="how long a single image is shown"

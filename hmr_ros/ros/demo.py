@@ -35,6 +35,9 @@ START_TIMEOUT_S = 90.0
 """For the node to load, and for the camera to find it."""
 DRAIN_S = 1.5
 """After the last frame: longer than the node's diagnostics period, so that its last counts arrive."""
+FASTDDS_CAMERA = Path(__file__).parents[1] / "assets" / "fastdds_camera.xml"
+RAW_PIXELS = 640 * 480
+"""Larger pictures travel as JPEG: raw, their transport takes more of a small machine than finding people in them."""
 
 
 class DemoError(ValueError):
@@ -78,21 +81,24 @@ def main() -> int:
     return 0
 
 
-def play_and_record(media: Media, camera: Camera, out: Path, options: argparse.Namespace) -> tuple[list[int], Recorder]:
+def play_and_record(
+    media: Media, camera: Camera, out: Path, options: argparse.Namespace, recorder_type: type[Recorder] = Recorder
+) -> tuple[list[int], Recorder]:
     """Returns the stamps of all frames sent, nanoseconds, and the recorder with all that was answered."""
     isolate(options.domain_id)
     rclpy.init()
-    recorder, processes = Recorder(), []
+    recorder, processes = recorder_type(), []
     with tempfile.TemporaryDirectory() as folder, open(out / "node.log", "w") as log:
         stamps_file = Path(folder) / "stamps.json"
         try:
-            node = start("hmr_ros.ros.node", node_arguments(options), log)
+            node = start("hmr_ros.ros.node", node_arguments(media, options), log)
             processes.append(node)
             watch = Watch(recorder, node, out / "node.log")
             watch.spin(lambda: recorder.node_is_up, START_TIMEOUT_S, "the node to come up")
-            player = start("hmr_ros.ros.camera_publisher", player_arguments(media, camera, stamps_file, options))
+            arguments = player_arguments(media, camera, stamps_file, options)
+            player = start("hmr_ros.ros.camera_publisher", arguments, env=camera_environment())
             processes.append(player)
-            clip_s = (media.frames or 0) / media.fps / options.rate + options.still_seconds
+            clip_s = options.showings * ((media.frames or 0) / media.fps / options.rate + options.still_seconds)
             watch.spin(lambda: player.poll() is not None, START_TIMEOUT_S + 3 * clip_s, "the camera to finish")
             watch.spin(after(DRAIN_S), 2 * DRAIN_S, "the last answers")
         finally:
@@ -180,8 +186,11 @@ def isolate(domain_id: int | None) -> None:
     print(f"playing in ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}", flush=True)
 
 
-def node_arguments(options: argparse.Namespace) -> list[str]:
-    settings = [f"model.body:={options.body}", *(text.replace("=", ":=", 1) for text in options.set)]
+def node_arguments(media: Media, options: argparse.Namespace) -> list[str]:
+    """Of two that set the same, ROS takes the later: the user's."""
+    transport = "raw" if media.width * media.height <= RAW_PIXELS else "compressed"
+    given = (text.replace("=", ":=", 1) for text in options.set)
+    settings = [f"model.body:={options.body}", f"image_transport:={transport}", *given]
     return ["--ros-args", *(part for setting in settings for part in ("-p", setting))]
 
 
@@ -190,14 +199,23 @@ def player_arguments(media: Media, camera: Camera, stamps_file: Path, options: a
     intrinsics = [repr(float(camera.K[i])) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
     return [
         media.source, "--rate", str(options.rate), "--still-seconds", str(options.still_seconds),
+        "--showings", str(options.showings),
         "--intrinsics", *intrinsics, "--wait", str(START_TIMEOUT_S), "--log", str(stamps_file),
     ]  # fmt: skip
 
 
-def start(module: str, arguments: list[str], log=None) -> subprocess.Popen:
+def camera_environment() -> dict[str, str]:
+    """Of a process that publishes images: whole ones through shared memory, under Fast DDS, unless the user has chosen otherwise."""
+    return (
+        dict.fromkeys(("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"), str(FASTDDS_CAMERA))
+        | os.environ
+    )
+
+
+def start(module: str, arguments: list[str], log=None, env: dict[str, str] | None = None) -> subprocess.Popen:
     # A group of its own: a terminal's Ctrl-C goes to us alone, and we stop the others in order.
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, stdout=log, stderr=log and subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(command, env=env, stdout=log, stderr=log and subprocess.STDOUT, start_new_session=True)
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -230,6 +248,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--domain-id", type=int, help="ROS_DOMAIN_ID to play in, to watch with RViz; default: a random one"
     )
+    parser.set_defaults(showings=1)
     return parser.parse_args()
 
 

@@ -15,7 +15,7 @@ class Health:
 
     active: bool
     failure: str = ""
-    """Why the last configure failed."""
+    """Why the last transition failed."""
     idle_s: float = 0.0
     """Time without an image, since activation at the longest."""
     stale_after_s: float = 2.0
@@ -37,17 +37,22 @@ def status(name: str, health: Health, snapshot: Snapshot) -> DiagnosticStatus:
 def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
     """Level and one line: the worst that is true now."""
     if health.failure:
-        return DiagnosticStatus.ERROR, f"configure failed: {health.failure}"
+        return DiagnosticStatus.ERROR, health.failure
     if not health.active:
         return DiagnosticStatus.OK, "not active"
     if snapshot.failing:
         return DiagnosticStatus.ERROR, f"the pipeline failed on the last frame: {snapshot.last_failure}"
     if health.idle_s > health.stale_after_s:
         return DiagnosticStatus.STALE, f"no image for {health.idle_s:.1f} s on {health.input}"
-    if snapshot.bad_recently:
+    recently = snapshot.recently
+    if recently["bad"]:
         return DiagnosticStatus.WARN, f"bad images: {snapshot.last_bad}"
+    if (lost := recently["lost"]) > 0.1 * recently["received"]:
+        return DiagnosticStatus.WARN, f"{lost} images lost on the way from the camera: see docs/real_time.md"
     if health.concerns:
         return DiagnosticStatus.WARN, "; ".join(health.concerns)
+    if (late := recently["missed"]) > 0.1 * (late + recently["met"]):
+        return DiagnosticStatus.WARN, f"{late} of {late + recently['met']} frames were published after their deadline"
     latency = snapshot.stages_ms.get("latency")
     if latency is None:
         return DiagnosticStatus.OK, "no frame yet"
@@ -56,9 +61,6 @@ def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
 
 def numbers(snapshot: Snapshot) -> dict[str, object]:
     """Key: value, as published. Latency is from capture stamp to published; stages are where it went."""
-    counts = {
-        key if key == "deadline_hits" else f"frames_{key}": count for key, count in snapshot.counts.items()
-    }  # fmt: skip
     stages = {
         f"{stage}_{part}_ms": getattr(summary, part)
         for stage, summary in reversed(snapshot.stages_ms.items())
@@ -67,9 +69,12 @@ def numbers(snapshot: Snapshot) -> dict[str, object]:
     return {
         "rate_hz": snapshot.rate_hz,
         **stages,
-        **counts,
+        **{f"frames_{fate}": count for fate, count in snapshot.counts.items()},
+        **{f"deadline_{outcome}": count for outcome, count in snapshot.deadline.items()},
         "people": snapshot.people,
         "tto_steps_mean": snapshot.mean_steps,
+        "tto_loss_before_mean": snapshot.mean_loss[0],
+        "tto_loss_after_mean": snapshot.mean_loss[1],
         "tto_stops": ", ".join(f"{stop} {count}" for stop, count in sorted(snapshot.stops.items())),
         "last_bad_frame": snapshot.last_bad,
         "last_failure": snapshot.last_failure,

@@ -1,24 +1,30 @@
-"""REP-155 topics below /humans/bodies, where hri_msgs is installed. It is imported here alone; what they say is in `rep155`."""
+"""REP-155 topics below /humans/bodies, where hri_msgs is installed, and frames on /tf.
+
+What is said is in `rep155` and `human_urdf`.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
-from hmr_ros import rep155
+from hmr_ros import human_urdf, rep155
 from hmr_ros.rotation import rotmat_to_quat
 from hmr_ros.types import Frame, Person
 
 _BODIES = "/humans/bodies"
 _BODY = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-# Who asks late must hear who is there now.
-_TRACKED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Who asks late must hear who is there now, and how they are built.
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_SAME_BONE_M = 0.005
+"""A URDF is told again when a bone's length has moved on by this much: estimates of a body's shape settle with time."""
 
 
 class HriPublisher:
-    """`/humans/bodies/tracked`, and roi, skeleton2d and joint_states of every body while it is seen.
+    """`/humans/bodies/tracked`, and roi, skeleton2d, joint_states and urdf of every body while it is seen.
 
     Raises ImportError without hri_msgs.
     """
@@ -27,8 +33,9 @@ class HriPublisher:
         from hri_msgs import msg
 
         self._node, self._msg = node, msg
-        self._tracked = node.create_publisher(msg.IdsList, f"{_BODIES}/tracked", _TRACKED)
+        self._tracked = node.create_publisher(msg.IdsList, f"{_BODIES}/tracked", _LATCHED)
         self._bodies: dict[str, dict] = {}
+        self._told_bones: dict[str, np.ndarray] = {}
 
     def publish(self, header: Header, frame: Frame, people: tuple[Person, ...]) -> None:
         """header: the image's."""
@@ -39,6 +46,7 @@ class HriPublisher:
             publishers = self._bodies.get(body_id) or self._meet(body_id)
             for name, message in self._messages(header, frame, body_id, person).items():
                 publishers[name].publish(message)
+            self._tell_urdf(body_id, person)
         self._tracked.publish(self._msg.IdsList(header=header, ids=list(present)))
 
     def clear(self) -> None:
@@ -67,6 +75,14 @@ class HriPublisher:
             "joint_states": joint_state(header, body_id, person),
         }
 
+    def _tell_urdf(self, body_id: str, person: Person) -> None:
+        """ROS 2 has no server for parameters of nobody's; the URDF is latched on the topic where hri_body_detect has it too."""
+        model = human_urdf.model(person)
+        bones, told = np.stack([joint.origin for joint in model]), self._told_bones.get(body_id)
+        if told is None or np.abs(bones - told).max() > _SAME_BONE_M:
+            self._told_bones[body_id] = bones
+            self._bodies[body_id]["urdf"].publish(String(data=human_urdf.urdf(model, body_id)))
+
     def _meet(self, body_id: str) -> dict:
         kinds = {
             "roi": self._msg.NormalizedRegionOfInterest2D,
@@ -77,35 +93,43 @@ class HriPublisher:
             name: self._node.create_publisher(kind, f"{_BODIES}/{body_id}/{name}", _BODY)
             for name, kind in kinds.items()
         }
+        self._bodies[body_id]["urdf"] = self._node.create_publisher(String, f"{_BODIES}/{body_id}/urdf", _LATCHED)
         return self._bodies[body_id]
 
     def _forget(self, body_id: str) -> None:
+        self._told_bones.pop(body_id, None)
         for publisher in self._bodies.pop(body_id).values():
             self._node.destroy_publisher(publisher)
 
 
 def joint_state(header: Header, body_id: str, person: Person) -> JointState:
     """Joints of the human URDF, each with _<id> after its name."""
-    angles = rep155.joint_angles(person)
-    return JointState(
-        header=header, name=[f"{name}_{body_id}" for name in angles], position=[float(a) for a in angles.values()]
-    )
+    angles = human_urdf.joint_angles(person)
+    return JointState(header=header, name=[f"{name}_{body_id}" for name in angles], position=list(angles.values()))
 
 
 def body_transforms(header: Header, people: tuple[Person, ...]) -> list[TransformStamped]:
-    """Frame body_<id> of each person in the camera's frame."""
+    """Of each person body_<id> in the camera's frame, and below it the links of the URDF as they are now."""
     found = []
     for person in people:
+        body_id = rep155.body_id(person.id)
         rotmat, origin = rep155.body_frame(person)
-        x, y, z, w = rotmat_to_quat(rotmat.astype(float)).tolist()
-        found.append(
-            TransformStamped(
-                header=header,
-                child_frame_id=f"body_{rep155.body_id(person.id)}",
-                transform=Transform(
-                    translation=Vector3(**dict(zip("xyz", origin.astype(float).tolist()))),
-                    rotation=Quaternion(x=x, y=y, z=z, w=w),
-                ),
+        quat = rotmat_to_quat(rotmat.astype(float)).tolist()
+        found.append(_transform(header, header.frame_id, f"body_{body_id}", origin, quat))
+        angles = human_urdf.joint_angles(person)
+        for joint in human_urdf.model(person):
+            quat = joint.quat(angles.get(joint.name, 0.0))
+            found.append(
+                _transform(header, f"{joint.parent}_{body_id}", f"{joint.child}_{body_id}", joint.origin, quat)
             )
-        )
     return found
+
+
+def _transform(header: Header, frame: str, child: str, origin: np.ndarray, quat) -> TransformStamped:
+    x, y, z = origin.astype(float).tolist()
+    rotation = dict(zip("xyzw", quat))
+    return TransformStamped(
+        header=Header(stamp=header.stamp, frame_id=frame),
+        child_frame_id=child,
+        transform=Transform(translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(**rotation)),
+    )

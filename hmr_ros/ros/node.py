@@ -6,29 +6,29 @@ Configure builds the pipeline and the publishers, activate subscribes and starts
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import rclpy
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 
-from hmr_ros.config import ConfigError, PipelineConfig
+from hmr_ros.config import PipelineConfig
 from hmr_ros.ros import parameters, services
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.conversions import decoder
 from hmr_ros.ros.diagnostics import Health, status
 from hmr_ros.ros.image_input import ImageInput
-from hmr_ros.ros.process import RosLogHandler, keep_big_buffers
+from hmr_ros.ros.process import QUIET_S, RosLogHandler, run
 from hmr_ros.ros.publishers import Publishers
 from hmr_ros.ros.services import ServiceError
+from hmr_ros.ros.side_inputs import SideInputs, require_messages
 from hmr_ros.ros.statistics import Statistics
-from hmr_ros.ros.worker import Worker, arrival
+from hmr_ros.ros.worker import Worker, arrival, doubt_stamp
 from hmr_ros.types import Frame, FrameResult
 
 NAME = "hmr"
@@ -54,10 +54,10 @@ class HmrNode(Node):
         self._settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._statistics = Statistics()
-        self._pipeline = self._outputs = self._input = self._worker = None
+        self._pipeline = self._outputs = self._input = self._sides = self._worker = None
         self._last: tuple[Frame, FrameResult] | None = None
         self._failure = ""
-        self._camera_warning = ""
+        self._camera_warning = self._stamp_warning = ""
         self._active_since_s = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         services.offer(self, reset_tracks=self._reset_tracks, save_snapshot=self._save_snapshot)
@@ -76,32 +76,47 @@ class HmrNode(Node):
         return self.trigger_configure() == done and self.trigger_activate() == done
 
     def on_configure(self, state: State) -> TransitionCallbackReturn:
-        started_s = time.monotonic()
-        try:
-            self._pipeline = self._build(self._settings.core)
-            self._outputs = Publishers(self, self._pipeline, self._settings.node)
-        # A robot's launch file must see a clear line and a failed transition, whatever is missing.
-        except Exception as error:
-            self._failure = str(error) or type(error).__name__
-            self.get_logger().error(f"cannot configure: {self._failure}")
-            logging.getLogger(__name__).debug("configure failed", exc_info=True)
+        if not self._try("configure", self._configure):
             self._release()
             return TransitionCallbackReturn.FAILURE
-        self._failure = ""
-        facts = ", ".join(f"{key} {value}" for key, value in self._pipeline.describe().items())
-        self.get_logger().info(f"configured in {time.monotonic() - started_s:.1f} s: {facts}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
+        if not self._try("activate", self._activate):
+            self._stop()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_activate(state)
+
+    def _try(self, what: str, transition: Callable[[], None]) -> bool:
+        try:
+            transition()
+        # A robot's launch file must see a clear line and a failed transition, whatever is missing.
+        except Exception as error:
+            self._failure = f"cannot {what}: {error or type(error).__name__}"
+            self.get_logger().error(self._failure)
+            self.get_logger().debug(traceback.format_exc())
+            return False
+        self._failure = ""
+        return True
+
+    def _configure(self) -> None:
+        started_s = time.monotonic()
+        require_messages(self._settings)
+        self._pipeline = self._build(self._settings.core)
+        self._outputs = Publishers(self, self._pipeline, self._settings.node)
+        facts = ", ".join(f"{key} {value}" for key, value in self._pipeline.describe().items())
+        self.get_logger().info(f"configured in {time.monotonic() - started_s:.1f} s: {facts}")
+
+    def _activate(self) -> None:
         self._statistics = Statistics()
         self._active_since_s = time.monotonic()
         self._pipeline.update(self._settings.core)  # what was set while inactive
         self._decode = decoder(self._settings.node.image_transport)
         self._worker = Worker(self._pipeline, self._settings.core, self._to_frame, self._publish, self._statistics)
+        self._sides = SideInputs(self, self._settings)
         self._input = ImageInput(self, self._settings.node, self._on_image)
         self._worker.start()
         self.get_logger().info(f"active: listening to {self._input.describe()}")
-        return super().on_activate(state)
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
         if not self._stop():
@@ -132,9 +147,11 @@ class HmrNode(Node):
     def _stop(self) -> bool:
         """No more images. False when the worker hangs in a frame."""
         worker, self._worker = self._worker, None
-        source, self._input = self._input, None
-        if source:
-            source.close()
+        inputs = (self._input, self._sides)
+        self._input = self._sides = None
+        for source in inputs:
+            if source:
+                source.close()
         if worker and not worker.stop():
             self.get_logger().error("the worker hangs in a frame and is left behind")
             return False
@@ -148,9 +165,13 @@ class HmrNode(Node):
 
     # -- one image ---------------------------------------------------------------------------------------------------
 
-    def _on_image(self, msg) -> None:
+    def _on_image(self, msg, lost: int, sent_ns: int) -> None:
         if self._worker:
-            self._worker.put(arrival(msg, self.get_clock().now().nanoseconds))
+            self._statistics.lost(lost)
+            now_ns = self.get_clock().now().nanoseconds
+            stamp = msg.header.stamp
+            self._stamp_warning = doubt_stamp(stamp.sec * 1_000_000_000 + stamp.nanosec, now_ns)
+            self._worker.put(arrival(msg, now_ns, sent_ns))
 
     def _to_frame(self, msg, stamp_ns: int) -> Frame | None:
         """Called by the worker. None while a first CameraInfo may still come."""
@@ -164,12 +185,17 @@ class HmrNode(Node):
             info, width, height, rectified=node.image_rectified, vertical_fov_deg=node.default_vertical_fov_deg
         )
         if reading.warning and reading.warning != self._camera_warning:
-            self.get_logger().warning(reading.warning)
+            self.get_logger().warning(reading.warning, throttle_duration_sec=QUIET_S)
         self._camera_warning = reading.warning
-        return Frame(image, reading.camera, stamp_ns, msg.header.frame_id)
+        frame = Frame(image, reading.camera, stamp_ns, msg.header.frame_id)
+        return sides.complete(frame) if (sides := self._sides) else frame
 
     def _publish(self, frame: Frame, result, header) -> None:
         """Called by the worker."""
+        for person in result.people:
+            if not (np.isfinite(person.joints).all() and np.isfinite(person.rotmat).all()):
+                self._worker.reset()  # what smoothing remembers of them is spoilt too
+                raise ValueError(f"person {person.id} is not finite: nothing is published, every person is forgotten")
         try:
             self._last = frame, result
             self._outputs.publish(frame, result, header)
@@ -193,7 +219,10 @@ class HmrNode(Node):
             raise ServiceError("there is no result yet: activate the node, and see that images arrive (/diagnostics)")
         folder = self._settings.node.snapshot_dir
         folder = Path(folder).expanduser() if folder else default_folder()
-        written = write_snapshot(folder, *self._last, self._pipeline.body, self._pipeline.describe())
+        try:
+            written = write_snapshot(folder, *self._last, self._pipeline.body, self._pipeline.describe())
+        except OSError as error:
+            raise ServiceError(f"cannot write to {folder} ({error}): see the parameter snapshot_dir") from error
         return ", ".join(str(path) for path in written)
 
     # -- parameters, timers ------------------------------------------------------------------------------------------
@@ -207,8 +236,9 @@ class HmrNode(Node):
         return result
 
     def _refresh_input(self) -> None:
-        if self._input:
-            self._input.refresh()
+        for source in (self._input, self._sides):
+            if source:
+                source.refresh()
 
     def _publish_diagnostics(self) -> None:
         now_s = time.monotonic()
@@ -220,7 +250,8 @@ class HmrNode(Node):
         self._diagnostics.publish(message)
 
     def _health(self, now_s: float, snapshot) -> Health:
-        concerns = [self._camera_warning, self._outputs.warning if self._outputs else ""]
+        concerns = [self._camera_warning, self._stamp_warning, self._outputs.warning if self._outputs else ""]
+        concerns += self._sides.warnings() if self._sides else []
         return Health(
             active=self._worker is not None,
             failure=self._failure,
@@ -234,35 +265,7 @@ class HmrNode(Node):
 
 def main(args: list[str] | None = None, build: Callable = build_pipeline) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit status: 1 when it could not start."""
-    keep_big_buffers()
-    # rclpy's own handlers call these too: a signal then also interrupts a long configure.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = HmrNode(build)
-        if not node.autostart():
-            return 1 if rclpy.ok() else 0
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ConfigError as error:
-        print(f"hmr_node: {error}", file=sys.stderr)
-        return 1
-    # A signal shuts the context down under whatever is running, which then fails in its own way.
-    except Exception:
-        if rclpy.ok():
-            raise
-    finally:
-        # A terminal's Ctrl-C reaches us twice under ros2 launch: the second must not break the way out.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        if node:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+    return run("hmr_node", lambda: HmrNode(build), HmrNode.autostart, args)
 
 
 if __name__ == "__main__":

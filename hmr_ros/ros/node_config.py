@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hmr_ros.config import check, setting
+from hmr_ros.config import ConfigError, check, setting
 
 TRANSPORTS = ("raw", "compressed")
 RELIABILITIES = ("auto", "reliable", "best_effort")
@@ -29,6 +29,16 @@ class NodeConfig:
         0.0, "Vertical field of view assumed without a usable CameraInfo, in degrees; 0: focal length = image diagonal.",
         low=0.0, high=170.0,
     )  # fmt: skip
+    use_depth: bool = setting(
+        False, "Take people's distance from 'depth': 16UC1 (mm) or 32FC1 (m), registered to the colour image."
+    )
+    use_detections: bool = setting(
+        False, "Look for people where 'detections' (vision_msgs/Detection2DArray) says, instead of searching the image."
+    )
+    detections_class: str = setting("", "class_id of people among the detections; empty: all are people.")
+    side_input_max_gap_s: float = setting(
+        0.1, "Depth and detections farther from an image in time are not used with it, in s.", low=0.0, high=10.0
+    )
     publish_tf: bool = setting(False, "Publish person_<id>/<joint> on /tf (needs tf2_msgs).")
     publish_hri: bool = setting(False, "Publish the REP-155 topics /humans/bodies/... (needs hri_msgs).")
     output_frame: str = setting(
@@ -52,3 +62,5 @@ class NodeConfig:
 
     def __post_init__(self):
         check(self)
+        if 0 < self.default_vertical_fov_deg < 1:
+            raise ConfigError(f"default_vertical_fov_deg = {self.default_vertical_fov_deg!r}: must be 0, or at least 1")

@@ -25,7 +25,7 @@ _OUTPUT = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
-_TOPICS = {
+TOPIC_TYPES = {
     "smpl": PointCloud2,
     "joint_states": MultiDOFJointState,
     "poses": PoseArray,
@@ -55,7 +55,7 @@ class Publishers:
         overridable = QoSOverridingOptions.with_default_policies()
         self._topics = {
             name: node.create_publisher(kind, f"~/{name}", _OUTPUT, qos_overriding_options=overridable)
-            for name, kind in _TOPICS.items()
+            for name, kind in TOPIC_TYPES.items()
         }
         self._latched = node.create_publisher(String, "~/body_model", _LATCHED)
         vertices = int(np.max(self._body.faces)) + 1

@@ -23,12 +23,22 @@ class Recorder(Node):
         super().__init__("hmr_recorder")
         self.answers: list[tuple[int, int, np.ndarray]] = []
         """(stamp of the image, time of publishing, records as `smpl_cloud.RECORD`); times in nanoseconds."""
-        self.counts: dict[str, int] = {}
-        """The node's last word about its frames on /diagnostics: received, processed, dropped..."""
+        self.diagnostics: dict[str, str] = {}
+        """The node's last word on /diagnostics."""
         self._node, self.topic = node, f"/{node}/smpl"
         qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(PointCloud2, self.topic, self._on_people, qos)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the node last said about its frames: received, processed, dropped..."""
+        return self.count("frames_")
+
+    def count(self, prefix: str) -> dict[str, int]:
+        """Numbers of /diagnostics whose names begin so, without it."""
+        found = {key: value for key, value in self.diagnostics.items() if key.startswith(prefix)}
+        return {key[len(prefix) :]: int(value) for key, value in found.items()}
 
     @property
     def node_is_up(self) -> bool:
@@ -42,10 +52,7 @@ class Recorder(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.lstrip("/").startswith(f"{self._node}:"):
-                counts = {
-                    pair.key[len("frames_") :]: pair.value for pair in status.values if pair.key.startswith("frames_")
-                }
-                self.counts = {name: int(value) for name, value in counts.items()}
+                self.diagnostics = {pair.key: pair.value for pair in status.values}
 
 
 def to_frames(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 
 
@@ -10,7 +11,7 @@ class ServiceError(Exception):
 
 
 def offer(node, **actions: Callable[[], str]) -> list:
-    """Trigger services named ~/<keyword>. An action returns what it did in words, or raises ServiceError or OSError."""
+    """Trigger services named ~/<keyword>. An action returns what it did in words, or raises."""
     try:
         from std_srvs.srv import Trigger
     except ImportError as error:
@@ -24,6 +25,9 @@ def offer(node, **actions: Callable[[], str]) -> list:
                 response.success, response.message = True, action()
             except (ServiceError, OSError) as error:
                 response.success, response.message = False, str(error)
+            except Exception as error:  # a client must have an answer, and the node go on
+                response.success, response.message = False, f"{type(error).__name__}: {error}"
+                node.get_logger().error(f"a service failed\n{traceback.format_exc()}")
             return response
 
         return handle

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from hmr_ros.types import FitReport
 
 WINDOW = 300
 """Samples kept: 10 s at 30 Hz."""
@@ -44,24 +47,30 @@ class Snapshot:
 
     counts: dict[str, int]
     """received, processed, dropped (a newer one came first), bad (undecodable), failed (pipeline raised), waiting (for a
-    first CameraInfo), deadline_hits."""
+    first CameraInfo); and lost: sent, but never received."""
+    deadline: dict[str, int]
+    """Of the frames processed under a deadline: met, missed (published late), cut_short (it ended optimisation),
+    regression_only (it left no time for a single step)."""
     rate_hz: float
     stages_ms: dict[str, Summary | None]
     """Per stage in the order they run; the last, `latency`, is from capture stamp to published."""
     stops: dict[str, int]
     """How often optimisation ended for each reason, over the window."""
     mean_steps: float
+    mean_loss: tuple[float, float]
+    """Before and after optimisation."""
     people: int
     last_bad: str
     last_failure: str
     failing: bool
     """The last frame that reached the pipeline made it raise."""
-    bad_recently: bool
-    """A bad frame came since the snapshot before."""
+    recently: dict[str, int]
+    """`counts` and `deadline` since the snapshot before."""
     last_received_s: float | None
 
 
-COUNTS = ("received", "processed", "dropped", "bad", "failed", "waiting", "deadline_hits")
+COUNTS = ("received", "processed", "dropped", "bad", "failed", "waiting", "lost")
+DEADLINE = ("met", "missed", "cut_short", "regression_only")
 
 
 @dataclass
@@ -72,6 +81,7 @@ class Statistics:
     """
 
     counts: Counter = field(default_factory=Counter)
+    deadline: Counter = field(default_factory=Counter)
     last_bad: str = ""
     last_failure: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -80,13 +90,17 @@ class Statistics:
     _stages: dict = field(default_factory=dict)
     _people: int = 0
     _failing: bool = False
-    _bad_seen: int = 0
+    _told: dict[str, int] = field(default_factory=dict)
     _last_received_s: float | None = None
 
     def received(self, now_s: float) -> None:
         with self._lock:
             self.counts["received"] += 1
             self._last_received_s = now_s
+
+    def lost(self, number: int) -> None:
+        with self._lock:
+            self.counts["lost"] += number
 
     def dropped(self) -> None:
         with self._lock:
@@ -106,15 +120,20 @@ class Statistics:
             self.counts["failed"] += 1
             self.last_failure, self._failing = reason, True
 
-    def processed(self, now_s: float, stages_ms: dict[str, float], people: int, steps: int, stop: str) -> None:
-        """One frame is published. stop: "" where nobody was found."""
+    def processed(
+        self, now_s: float, stages_ms: dict[str, float], people: int, fit: FitReport | None, limit_ms: float = math.inf
+    ) -> None:
+        """One frame is published. fit: None where nobody was found; limit_ms: the deadline, on the stage `latency`."""
         with self._lock:
             self.counts["processed"] += 1
-            self.counts["deadline_hits"] += stop == "deadline"
+            if limit_ms < math.inf:
+                self.deadline["met" if stages_ms["latency"] <= limit_ms else "missed"] += 1
             self._failing, self._people = False, people
             self._done_s.append(now_s)
-            if stop:
-                self._fits.append((steps, stop))
+            if fit:
+                self.deadline["cut_short"] += fit.stop == "deadline"
+                self.deadline["regression_only"] += fit.stop == "deadline" and fit.steps == 0
+                self._fits.append((fit.stop, fit.steps, float(fit.loss_before.mean()), float(fit.loss_after.mean())))
             for stage, elapsed_ms in stages_ms.items():
                 self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(elapsed_ms)
 
@@ -122,18 +141,23 @@ class Statistics:
         """now_s: for the rate, which falls when frames stop coming."""
         with self._lock:
             done = [t for t in self._done_s if t > now_s - 10.0]
-            late = self.counts["bad"] > self._bad_seen
-            self._bad_seen = self.counts["bad"]
+            counts = {name: self.counts[name] for name in COUNTS}
+            deadline = {name: self.deadline[name] for name in DEADLINE}
+            recently = {name: count - self._told.get(name, 0) for name, count in (counts | deadline).items()}
+            self._told = counts | deadline
+            steps, before, after = np.mean([fit[1:] for fit in self._fits], axis=0) if self._fits else (0.0, 0.0, 0.0)
             return Snapshot(
-                counts={name: self.counts[name] for name in COUNTS},
+                counts=counts,
+                deadline=deadline,
                 rate_hz=rate_hz(done),
                 stages_ms={stage: summarise(samples) for stage, samples in self._stages.items()},
-                stops=dict(Counter(stop for _, stop in self._fits)),
-                mean_steps=float(np.mean([steps for steps, _ in self._fits])) if self._fits else 0.0,
+                stops=dict(Counter(fit[0] for fit in self._fits)),
+                mean_steps=float(steps),
+                mean_loss=(float(before), float(after)),
                 people=self._people,
                 last_bad=self.last_bad,
                 last_failure=self.last_failure,
                 failing=self._failing,
-                bad_recently=late,
+                recently=recently,
                 last_received_s=self._last_received_s,
             )

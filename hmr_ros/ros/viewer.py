@@ -12,10 +12,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
@@ -27,6 +25,7 @@ from hmr_ros.config import check, describe, setting
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.conversions import FrameError, image_to_rgb
 from hmr_ros.ros.parameters import descriptor
+from hmr_ros.ros.process import run
 from hmr_ros.ros.smpl_cloud import cloud_to_records
 from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.smpl_file import load_body
@@ -189,23 +188,7 @@ def summary(node: str, frame_id: str, people: int, status: str, facts: dict) -> 
 
 def main(args: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit status: 1 when it could not start."""
-    rclpy.init(args=args)
-    viewer = None
-    try:
-        viewer = Viewer()
-        executor = SingleThreadedExecutor()
-        executor.add_node(viewer)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
-        print(f"viewer: {error}", file=sys.stderr)
-        return 1
-    finally:
-        if viewer:
-            viewer.close()
-        rclpy.try_shutdown()
-    return 0
+    return run("viewer", Viewer, args=args)
 
 
 if __name__ == "__main__":

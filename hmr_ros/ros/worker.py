@@ -6,6 +6,7 @@ Pure Python: what decodes, finds people and publishes is handed in, so that it c
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmr_ros.config import PipelineConfig
+from hmr_ros.learned_cost import LearnedCost
 from hmr_ros.ros.conversions import FrameError
 from hmr_ros.ros.statistics import Statistics
 from hmr_ros.types import Frame
 
 MAX_AGE_S = 10.0
 """An image that claims to be older carries a stamp of another clock."""
+MAX_AHEAD_S = 0.1
+"""A stamp further in the future is of another clock too; less is two clocks that are nearly right."""
 JOIN_TIMEOUT_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -33,16 +37,37 @@ class Arrival:
     """time.monotonic() at arrival."""
     captured_s: float
     """time.monotonic() at capture."""
+    sent_s: float
+    """time.monotonic() when the camera's driver published it: at arrival where the middleware does not tell."""
     stamp_ns: int
     """Of the header, or of arrival where the header has none."""
 
 
-def arrival(msg, now_ns: int) -> Arrival:
-    """now_ns: the ROS clock at this moment. A stamp from the future, or of another clock, counts as captured now."""
+def arrival(msg, now_ns: int, sent_ns: int = 0) -> Arrival:
+    """now_ns: the ROS clock at this moment; sent_ns: on the system's clock, when the image was published, or 0.
+
+    A stamp from the future, or of another clock, counts as captured now.
+    """
     stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
     age_s = (now_ns - stamp_ns) * 1e-9
     received_s = time.monotonic()
-    return Arrival(msg, received_s, received_s - (age_s if 0 <= age_s < MAX_AGE_S else 0.0), stamp_ns or now_ns)
+    age_s = age_s if 0 <= age_s < MAX_AGE_S else 0.0
+    way_s = min(max((time.time_ns() - sent_ns) * 1e-9, 0.0), age_s) if sent_ns else 0.0
+    return Arrival(msg, received_s, received_s - age_s, received_s - way_s, stamp_ns if stamp_ns > 0 else now_ns)
+
+
+def doubt_stamp(stamp_ns: int, now_ns: int) -> str:
+    """Why a header's stamp cannot tell when the image was captured; empty: it can. now_ns: the ROS clock at arrival."""
+    if stamp_ns <= 0:
+        return "images carry no stamp: latency counts from arrival"
+    age_s = (now_ns - stamp_ns) * 1e-9
+    if -MAX_AHEAD_S <= age_s < MAX_AGE_S:
+        return ""
+    side = "behind" if age_s > 0 else "ahead of"
+    return (
+        f"image stamps are {abs(age_s):.1f} s {side} this node's clock, so latency counts from arrival: set use_sim_time for a "
+        "recording, or synchronise the clocks"
+    )
 
 
 class LatestSlot:
@@ -94,6 +119,8 @@ class Worker:
         self._reset_wanted = False
         self._slot = LatestSlot()
         self._last_stamp_ns = 0
+        self._publish_cost = LearnedCost()
+        self._people = 0
         self._thread = threading.Thread(target=self._run, name="hmr_worker", daemon=True)
 
     def start(self) -> None:
@@ -140,29 +167,35 @@ class Worker:
         if frame is None:
             self._statistics.waiting()
             return
-        # A bag looped, or simulated time was reset.
-        if item.stamp_ns < self._last_stamp_ns or self._reset_wanted:
-            self._reset_wanted = False
-            self._pipeline.reset()
-        self._last_stamp_ns = item.stamp_ns
-        if (wanted := self._wanted) is not self._config:
-            self._pipeline.update(wanted)
-            self._config = wanted
+        self._follow(item.stamp_ns)
         decoded_s = time.monotonic()
-        limit_ms = self._config.tto.deadline_ms
-        result = self._pipeline(frame, item.captured_s + limit_ms * 1e-3 if limit_ms > 0 else None)
+        limit_s = 1e-3 * self._config.tto.deadline_ms or math.inf
+        # Who publishes needs time too; how many people there will be is not known yet.
+        budget_s = limit_s - self._publish_cost.expect(self._people)
+        result = self._pipeline(frame, item.captured_s + budget_s if budget_s < math.inf else None)
         found_s = time.monotonic()
         self._publish(frame, result, item.msg.header)
         now_s = time.monotonic()
+        self._people = len(result.people)
+        self._publish_cost.learn(self._people, now_s - found_s)
         stages_ms = {
-            "transport": (item.received_s - item.captured_s) * 1e3,
+            "driver": (item.sent_s - item.captured_s) * 1e3,
+            "transport": (item.received_s - item.sent_s) * 1e3,
             "queue": (started_s - item.received_s) * 1e3,
             "decode": (decoded_s - started_s) * 1e3,
             **result.stages_ms,
             "publish": (now_s - found_s) * 1e3,
             "latency": (now_s - item.captured_s) * 1e3,
         }
-        fit = result.fit
-        self._statistics.processed(
-            now_s, stages_ms, len(result.people), fit.steps if fit else 0, fit.stop if fit else ""
-        )
+        self._statistics.processed(now_s, stages_ms, self._people, result.fit, 1e3 * limit_s)
+
+    def _follow(self, stamp_ns: int) -> None:
+        """What was asked for since the last frame."""
+        # A bag looped, or simulated time was reset.
+        if stamp_ns < self._last_stamp_ns or self._reset_wanted:
+            self._reset_wanted = False
+            self._pipeline.reset()
+        self._last_stamp_ns = stamp_ns
+        if (wanted := self._wanted) is not self._config:
+            self._pipeline.update(wanted)
+            self._config = wanted

@@ -1,7 +1,7 @@
 """How long everything takes, on this machine: `python -m hmr_ros.tools.benchmark --json FILE`.
 
-Whole frames run the real pipeline on the demo clip (or `--source`); the networks' stages run on 1, 2, 4 and 8 people.
-Every figure is a wall time; ratios are against regression without test-time optimisation in the same run.
+The networks alone, and the whole pipeline on the frames of a clip, each with 1, 2, 4 and 8 people. Every figure is a wall time unless
+it says CPU; ratios are against regression without test-time optimisation, and against one person, in the same run.
 """
 
 from __future__ import annotations
@@ -14,32 +14,42 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from hmr_ros.camera import Camera
-from hmr_ros.config import ModelConfig, PipelineConfig, TtoConfig
+from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig
 from hmr_ros.factory import build_pipeline, load_model
 from hmr_ros.media import open_media
+from hmr_ros.pipeline import Pipeline
 from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.threads import one_thread_each
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame
 
-PEOPLE = (1, 2, 4, 8)
+PEOPLE = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4)}
+"""Rows and columns in which a frame with one person is laid out to make one with so many."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    model = ModelConfig(bundle=options.bundle, body=options.body, threads=options.threads)
+    one_thread_each()
+    model = ModelConfig(
+        bundle=options.bundle, body=options.body, backend=options.backend, threads=options.threads
+    )  # fmt: skip
+    pipeline = build_pipeline(PipelineConfig(model=model, tto=TtoConfig(max_steps=options.steps)))
+    frames = _frames(options.source, options.frames)
     result = {
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "backend": "onnxruntime (CPU)",
+        "machine": machine(),
+        "backend": pipeline.describe()["backend"],
         "threads": options.threads,
         "tto_steps": options.steps,
         "networks": benchmark_networks(model, options.steps, options.repeats),
-        "whole_frame": benchmark_frames(model, options.steps, options.source, options.frames),
+        "source": Path(options.source).name,
+        "whole_frame": {str(n): benchmark_frames(pipeline, frames, n, options.steps) for n in PEOPLE},
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
     print(_table(result))
@@ -47,58 +57,81 @@ def main(arguments: list[str] | None = None) -> None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
+def machine() -> dict:
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
 def benchmark_networks(model: ModelConfig, steps: int, repeats: int) -> dict:
     """Milliseconds of each graph, and of regression with and without adaptation, by number of people."""
     body, bundle, graphs = load_model(model)
-    regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)
+    regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights, bundle.crop_px)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
-    return {str(n): _benchmark_people(n, graphs, regressor, optimiser, steps, repeats) for n in PEOPLE}
+    seen = {
+        n: (_people(n), None if bundle.crop_px is None else np.zeros((n, 3, *bundle.crop_px), np.float32))
+        for n in PEOPLE
+    }
+    rows = {str(n): _benchmark_people(*seen[n], graphs, regressor, optimiser, steps, repeats) for n in PEOPLE}
+    one = rows["1"]
+    return {
+        n: {name: {**r, "ratio_to_one_person": round(r["median_ms"] / one[name]["median_ms"], 2)} for name, r in row.items()}
+        for n, row in rows.items()
+    }  # fmt: skip
 
 
-def _benchmark_people(people: int, graphs: dict, regressor: Regressor, optimiser: Optimiser, steps: int, repeats: int):
-    seen = _people(people)
-    start = regressor(seen)
+def _benchmark_people(
+    seen: Observation, crop: np.ndarray | None, graphs: dict, regressor: Regressor, optimiser: Optimiser, steps: int,
+    repeats: int,
+) -> dict:  # fmt: skip
+    start = regressor(seen, crop)
     calls: dict[str, Callable] = {
-        "encode": lambda: graphs["encode"](**vars(seen)),
+        "encode": lambda: graphs["encode"](**(vars(seen) if crop is None else {"crop": crop})),
         "regress": lambda: graphs["regress"](features=start.fit_inputs["features"], bbox_info=seen.bbox_info),
         "adapt step": lambda: graphs["adapt"](state=start.state, **start.fit_inputs),
         "readout": lambda: graphs["readout"](state=start.state, **start.fit_inputs),
-        "regression only": lambda: optimiser(regressor(seen), TtoConfig(max_steps=0)),
-        "regression + TTO": lambda: optimiser(regressor(seen), TtoConfig(max_steps=steps, tolerance=0.0)),
+        "regression only": lambda: optimiser(regressor(seen, crop), TtoConfig(max_steps=0)),
+        "regression + TTO": lambda: optimiser(regressor(seen, crop), TtoConfig(max_steps=steps, tolerance=0.0)),
     }
-    rows = {name: _time(call, repeats, f"{people} people, {name}") for name, call in calls.items()}
+    rows = {name: _time(call, repeats, f"{len(seen.bbox_info)} people, {name}") for name, call in calls.items()}
     base = rows["regression only"]["median_ms"]
     return {name: {**row, "ratio_to_regression": round(row["median_ms"] / base, 3)} for name, row in rows.items()}
 
 
-def benchmark_frames(model: ModelConfig, steps: int, source: str, count: int) -> dict:
+def benchmark_frames(pipeline: Pipeline, images: list[np.ndarray], people: int, steps: int) -> dict:
     """The whole pipeline on real frames, without ROS: per stage, per frame, CPU, and frames per second."""
-    pipeline = build_pipeline(PipelineConfig(model=model, tto=TtoConfig(max_steps=steps)))
-    media = open_media(source)
-    camera = Camera.guess(media.width, media.height)
-    frames = [Frame(image, camera, stamp_ns) for image, stamp_ns in itertools.islice(media, count)]
+    pipeline.reset()
+    room = KeypointsConfig(
+        max_people=max(KeypointsConfig.max_people, people + 1)
+    )  # so that it goes on looking for more
+    pipeline.update(PipelineConfig(keypoints=room, tto=TtoConfig(max_steps=steps)))
+    height, width = (side * count for side, count in zip(images[0].shape[:2], PEOPLE[people]))
+    camera = Camera.guess(width, height)
     stages: dict[str, list[float]] = {}
-    wall, people = [], []
-    pipeline(frames[0])  # first calls allocate, and search the whole image
-    cpu = time.process_time()
-    for frame in tqdm(frames, desc="whole frames", unit="frame", mininterval=1):
-        began = time.perf_counter()
+    wall, cpu, found = [], [], []
+    for index, image in enumerate(tqdm(images, desc=f"whole frames, {people} people", unit="frame", mininterval=1)):
+        frame = Frame(np.tile(image, (*PEOPLE[people], 1)), camera, index * 33_000_000)
+        began, cpu_began = time.perf_counter(), time.process_time()
         result = pipeline(frame)
+        if index == 0:  # the first call searches the whole image
+            continue
         wall.append(1000 * (time.perf_counter() - began))
-        people.append(len(result.people))
+        cpu.append(1000 * (time.process_time() - cpu_began))
+        found.append(len(result.people))
         for stage, ms in result.stages_ms.items():
             stages.setdefault(stage, []).append(ms)
-    cpu = 1000 * (time.process_time() - cpu) / len(frames)
     return {
-        "source": Path(source).name,
-        "frames": len(frames),
-        "size": list(frames[0].image.shape[1::-1]),
-        "people_mean": round(float(np.mean(people)), 2),
+        "frames": len(wall),
+        "size": [width, height],
+        "people_mean": round(float(np.mean(found)), 2),
         "stages": {name: _statistics(ms) for name, ms in stages.items()},
         "frame": _statistics(wall),
         "fps": round(1000 / float(np.mean(wall)), 1),
-        "cpu_ms_per_frame": round(cpu, 2),
+        "cpu_ms_per_frame": round(float(np.mean(cpu)), 2),
     }
+
+
+def _frames(source: str, count: int) -> list[np.ndarray]:
+    """So many images after the first, (H, W, 3) uint8 each."""
+    return [image for image, _ in itertools.islice(open_media(source), count + 1)]
 
 
 def _people(count: int) -> Observation:
@@ -128,7 +161,7 @@ def _statistics(ms: list[float]) -> dict[str, float]:
     return {"median_ms": round(float(np.median(ms)), 3), "p99_ms": round(float(np.percentile(ms, 99)), 3)}
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -138,16 +171,24 @@ def _cpu() -> str:
 
 def _table(result: dict) -> str:
     lines = [f"{result['machine']['cpu']}, {result['backend']}, {result['threads']} thread(s); median / p99 ms", ""]
-    names = list(result["networks"]["1"])
-    lines.append("| people | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
-    for people, row in result["networks"].items():
-        lines.append(f"| {people} | " + " | ".join(f"{r['median_ms']} / {r['p99_ms']}" for r in row.values()) + " |")
-    frames = result["whole_frame"]
-    lines += ["", f"whole frame, {frames['source']} {frames['size']}, {frames['people_mean']} people, "
-              f"{result['tto_steps']} TTO steps: {frames['fps']} fps, {frames['cpu_ms_per_frame']} ms CPU"]  # fmt: skip
-    for stage, row in {**frames["stages"], "frame": frames["frame"]}.items():
-        lines.append(f"  {stage:10s} {row['median_ms']:8.2f} / {row['p99_ms']:8.2f}")
+    lines += _rows("people", result["networks"])
+    eight = result["networks"]["8"]["regression + TTO"]["ratio_to_one_person"]
+    lines += ["", f"regress + adapt: 8 people cost {eight} times 1", "", f"whole frames of {result['source']}:", ""]
+    lines += _rows("people", {n: {"frame": f["frame"], **f["stages"]} for n, f in result["whole_frame"].items()})
+    for people, frames in result["whole_frame"].items():
+        lines.append(
+            f"{people} people in {frames['size'][0]}x{frames['size'][1]}: {frames['fps']} fps, {frames['cpu_ms_per_frame']} ms CPU "
+            f"a frame, {frames['people_mean']} found"
+        )
     return "\n".join([*lines, f"peak memory {result['peak_memory_mb']} MB"])
+
+
+def _rows(head: str, table: dict[str, dict]) -> list[str]:
+    names = list(table["1"])
+    lines = [f"| {head} | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for label, row in table.items():
+        lines.append(f"| {label} | " + " | ".join(f"{r['median_ms']} / {r['p99_ms']}" for r in row.values()) + " |")
+    return lines
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=150, help="frames of it at most")
     parser.add_argument("--repeats", type=int, default=300, help="calls of each network")
     parser.add_argument("--steps", type=int, default=TtoConfig().max_steps, help="TTO steps")
+    backends = {item.name: item for item in fields(ModelConfig)}["backend"]
+    parser.add_argument("--backend", default=backends.default, choices=backends.metadata["choices"])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each graph")
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--body", default="open")

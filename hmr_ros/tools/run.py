@@ -24,6 +24,7 @@ from hmr_ros.media import Media, MediaError, open_media
 from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise
 from hmr_ros.ros.bag_reader import BagError, BagImages, is_bag
 from hmr_ros.ros.bag_writer import BagWriter, check_can_write
+from hmr_ros.threads import one_thread_each
 from hmr_ros.types import Frame
 
 SHORTCUTS = {
@@ -38,6 +39,7 @@ SHORTCUTS = {
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    one_thread_each()
     try:
         config = make_config(options)
         media = open_source(options)
@@ -52,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
         print(f"hmr_run: {error}", file=sys.stderr)
         return 1
-    summary, interrupted = run(pipeline, media, out, config.tto.deadline_ms, options)
+    try:
+        summary, interrupted = run(pipeline, media, out, config.tto.deadline_ms, options)
+    except OSError as error:
+        print(f"hmr_run: cannot write to {out.absolute()} ({error}): is the disk full?", file=sys.stderr)
+        return 1
     print(report(summary))
     print(f"  written to          {out}/: {', '.join(sorted(p.name for p in out.iterdir()))}")
     return 130 if interrupted else 0

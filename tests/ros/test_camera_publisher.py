@@ -11,12 +11,12 @@ pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or
 
 from conftest import NodeProcess, Probe
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from hmr_ros.media import write_image
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.camera_publisher import camera_info, told_camera
-from hmr_ros.ros.conversions import image_to_rgb
+from hmr_ros.ros.conversions import compressed_to_rgb, image_to_rgb
 
 PUBLISHER = ["-m", "hmr_ros.ros.camera_publisher"]
 
@@ -30,11 +30,11 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def play(ros, namespace, arguments, until):
+def play(ros, namespace, arguments, until, kind=Image, topic="image"):
     """The process, and the images and CameraInfos heard until `until(images)` holds."""
     probe = Probe(ros, namespace)
     images, infos = [], []
-    probe.node.create_subscription(Image, "image", images.append, QoSProfile(depth=50))
+    probe.node.create_subscription(kind, topic, images.append, QoSProfile(depth=50))
     probe.node.create_subscription(CameraInfo, "camera_info", infos.append, QoSProfile(depth=50))
     process = NodeProcess([*PUBLISHER, *arguments], "-r", f"__ns:={namespace}")
     try:
@@ -57,6 +57,15 @@ def test_every_frame_arrives_in_order_with_its_camera(ros, folder, tmp_path):
     assert json.loads(log.read_text()) == stamps == sorted(stamps)
     reading = read_camera(infos[0], 64, 48)
     assert not reading.warning and np.array_equal(reading.camera.K, [[50, 0, 31], [0, 51, 23], [0, 0, 1]])
+
+
+def test_who_wants_jpeg_gets_jpeg(ros, folder):
+    arguments = [str(folder), "--rate", "10"]
+    process, images, _ = play(ros, "/jpeg", arguments, lambda h: len(h) == 6, CompressedImage, "image/compressed")
+    assert process.wait() == 0, process.output
+    greys = [int(compressed_to_rgb(message)[0, 0, 0]) for message in images]
+    np.testing.assert_allclose(greys, [0, 10, 20, 30, 40, 50], atol=3)
+    assert all("jpeg" in message.format and message.header.frame_id for message in images)
 
 
 def test_loop_goes_on_until_interrupted_and_ends_cleanly(ros, folder):

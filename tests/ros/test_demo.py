@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or
 
 from hmr_ros.media import DEMO_CLIP, VideoWriter, open_media
 from hmr_ros.recording import FrameRecord
-from hmr_ros.ros.demo import account
+from hmr_ros.ros.demo import account, node_arguments
 from hmr_ros.ros.recorder import to_frames
 from hmr_ros.ros.smpl_cloud import RECORD
 from hmr_ros.smpl_file import load_body
@@ -95,6 +96,15 @@ def test_failure_says_why_and_ends(arguments, says, tmp_path):
     )
     assert done.returncode == 1
     assert says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("size", "transport"), [((640, 480), "raw"), ((1280, 720), "compressed")])
+def test_big_pictures_travel_as_jpeg(size, transport):
+    """Unless the user says otherwise: of two, ROS takes the later."""
+    media = SimpleNamespace(width=size[0], height=size[1])
+    said = node_arguments(media, SimpleNamespace(body="open", set=["image_transport=raw"]))
+    settings = [text.split(":=") for text in said if text.startswith("image_transport")]
+    assert settings == [["image_transport", transport], ["image_transport", "raw"]]
 
 
 def test_answers_find_their_frames_whatever_their_order():

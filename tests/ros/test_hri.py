@@ -3,9 +3,11 @@
 The stand-ins have the fields of hri_msgs' own definitions, and refuse any other.
 """
 
+import dataclasses
 import sys
 import types
 from dataclasses import dataclass, field
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or
 
 from conftest import FAKE_NODE
 from fake_node import person
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 from test_node import Camera, picture
 
 from hmr_ros.camera import Camera as Pinhole
-from hmr_ros.rep155 import LANDMARKS, body_frame, joint_angles
+from hmr_ros.human_urdf import joint_angles, model
+from hmr_ros.rep155 import LANDMARKS, body_frame
 from hmr_ros.ros.hri import HriPublisher, body_transforms
 from hmr_ros.rotation import quat_to_rotmat
 from hmr_ros.types import Frame
@@ -94,7 +97,9 @@ def test_a_body_has_its_topics_while_it_is_seen(topics):
     publisher = HriPublisher(topics)
     publisher.publish(HEADER, FRAME, (person(7), person(9, 1)))
     assert topics.heard["/humans/bodies/tracked"][-1].ids == ["p7", "p9"]
-    assert {f"/humans/bodies/p7/{name}" for name in ("roi", "skeleton2d", "joint_states")} <= topics.heard.keys()
+    assert {
+        f"/humans/bodies/p7/{name}" for name in ("roi", "skeleton2d", "joint_states", "urdf")
+    } <= topics.heard.keys()
     publisher.publish(HEADER, FRAME, (person(9, 1),))
     assert topics.heard["/humans/bodies/tracked"][-1].ids == ["p9"]
     assert not [topic for topic in topics.heard if "/p7/" in topic]
@@ -116,14 +121,33 @@ def test_what_a_body_says(topics):
     assert roi.header == skeleton.header == joints.header == HEADER
 
 
-def test_body_frames_are_told_to_tf():
+def test_a_urdf_is_told_once_and_again_when_the_bones_change(topics):
+    publisher, who = HriPublisher(topics), person(7)
+    for _ in range(3):
+        publisher.publish(HEADER, FRAME, (who,))
+    (told,) = topics.heard["/humans/bodies/p7/urdf"]
+    taller = dataclasses.replace(who, joints=1.1 * who.joints)
+    publisher.publish(HEADER, FRAME, (taller,))
+    assert len(topics.heard["/humans/bodies/p7/urdf"]) == 2
+    robot = ElementTree.fromstring(told.data)
+    (states,) = topics.heard["/humans/bodies/p7/joint_states"][:1]
+    assert [j.get("name") for j in robot.iter("joint") if j.get("type") == "revolute"] == states.name
+
+
+def test_frames_are_told_to_tf():
+    """body_<id> from the camera, and below it every link of the URDF where the angles bring it."""
     who = person(7)
-    (found,) = body_transforms(HEADER, (who,))
-    assert (found.header.frame_id, found.child_frame_id) == ("cam", "body_p7")
+    first, *links = body_transforms(HEADER, (who,))
+    assert (first.header.frame_id, first.child_frame_id) == ("cam", "body_p7")
     rotmat, origin = body_frame(who)
-    q, t = found.transform.rotation, found.transform.translation
+    q, t = first.transform.rotation, first.transform.translation
     np.testing.assert_allclose(quat_to_rotmat(np.array([q.x, q.y, q.z, q.w])), rotmat, atol=1e-5)
     np.testing.assert_allclose([t.x, t.y, t.z], origin, atol=1e-6)
+    tree = {link.child_frame_id: link for link in links}
+    assert {(f"{j.parent}_p7", f"{j.child}_p7") for j in model(who)} == {
+        (link.header.frame_id, name) for name, link in tree.items()
+    }
+    assert tree["l_elbow_p7"].transform.rotation.y == pytest.approx(-np.sin(joint_angles(who)["l_elbow"] / 2))
 
 
 @pytest.mark.skipif(hri_msgs_is_here(), reason="hri_msgs is installed here")
@@ -149,3 +173,6 @@ def test_a_node_with_hri_msgs_publishes(start):
     camera.send_until(picture(), lambda: any(message.ids == ["p7"] for message in tracked), "the body's id")
     skeletons = probe.listen(Skeleton2D, "/humans/bodies/p7/skeleton2d")
     camera.send_until(picture(), lambda: skeletons, "the body's landmarks")
+    told = probe.listen(String, "/humans/bodies/p7/urdf", latched=True)
+    probe.until(lambda: told, "the URDF, told before we asked")
+    assert ElementTree.fromstring(told[0].data).get("name") == "human_p7"

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from hmr_ros.ros.camera_publisher import FRAME_ID
-from hmr_ros.ros.publishers import _TOPICS
+from hmr_ros.ros.publishers import TOPIC_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWS = {"MarkerArray": MarkerArray, "Image": Image, "PoseArray": PoseArray, "PointCloud2": PointCloud2}
@@ -34,7 +34,7 @@ def test_every_output_is_shown_as_what_it_is(manager):
             start, name = display["Topic"]["Value"].rsplit("/", 1)
             assert start == "/hmr"
             shown[name] = SHOWS[display["Class"].removeprefix("rviz_default_plugins/")]
-    assert shown == {name: kind for name, kind in _TOPICS.items() if name not in SPEECHLESS}
+    assert shown == {name: kind for name, kind in TOPIC_TYPES.items() if name not in SPEECHLESS}
 
 
 def test_displays_ask_for_what_the_node_offers(manager):

@@ -11,7 +11,7 @@ from hmr_ros.camera import Camera
 from hmr_ros.config import PipelineConfig, replace
 from hmr_ros.ros.conversions import FrameError
 from hmr_ros.ros.statistics import Statistics
-from hmr_ros.ros.worker import LatestSlot, Worker, arrival
+from hmr_ros.ros.worker import Arrival, LatestSlot, Worker, arrival
 from hmr_ros.types import FitReport, Frame, FrameResult
 
 SECOND = 1_000_000_000
@@ -27,6 +27,7 @@ class Pipeline:
 
     def __init__(self):
         self.deadlines, self.stamps, self.configs, self.resets = [], [], [], 0
+        self.fit = FitReport(3, np.zeros(1, np.float32), np.zeros(1, np.float32), "deadline", 0.0)
         self.gate = threading.Event()
         self.gate.set()
 
@@ -36,8 +37,7 @@ class Pipeline:
         self.stamps.append(frame.stamp_ns)
         if frame.frame_id == "poison":
             raise RuntimeError("poisoned")
-        loss = np.zeros(1, np.float32)
-        return FrameResult((), FitReport(3, loss, loss, "deadline", 0.0), {"tto": 1.0})
+        return FrameResult((), self.fit, {"tto": 1.0})
 
     def update(self, config):
         self.configs.append(config)
@@ -129,8 +129,30 @@ def test_deadline_counts_from_capture(rig):
     put(rig, image(100 * SECOND - 200_000_000))
     after_s = time.monotonic()
     assert rig.pipeline.deadlines[0] is None
-    assert before_s + 0.3 <= rig.pipeline.deadlines[1] <= after_s + 0.3
+    assert before_s + 0.29 <= rig.pipeline.deadlines[1] <= after_s + 0.3  # less what publishing took
     assert rig.pipeline.configs[-1].tto.deadline_ms == 500.0 and len(rig.pipeline.configs) == 1
+
+
+def test_what_publishing_takes_is_kept_back_of_the_budget():
+    pipeline, statistics = Pipeline(), Statistics()
+    config = replace(PipelineConfig(), {"tto.deadline_ms": 500.0})
+    worker = Worker(pipeline, config, to_frame, lambda *args: time.sleep(0.02), statistics)
+    worker.start()
+    for processed in (1, 2):
+        worker.put(Arrival(image(), received_s=0.0, captured_s=1000.0, sent_s=1000.0, stamp_ns=0))
+        until(lambda: statistics.counts["processed"] == processed)  # noqa: B023
+    assert worker.stop()
+    took_s = 1e-3 * statistics.snapshot(0.0).stages_ms["publish"].max
+    assert pipeline.deadlines[0] == pytest.approx(1000.5)
+    assert 1000.5 - took_s - 1e-6 <= pipeline.deadlines[1] <= 1000.48
+
+
+def test_late_frames_are_published_and_counted(rig):
+    rig.worker.update(replace(PipelineConfig(), {"tto.deadline_ms": 500.0}))
+    rig.pipeline.fit = FitReport(0, np.zeros(1, np.float32), np.zeros(1, np.float32), "deadline", 0.0)
+    put(rig, image(98 * SECOND), image(100 * SECOND))
+    assert len(rig.published) == 2
+    assert rig.statistics.snapshot(0.0).deadline == {"met": 1, "missed": 1, "cut_short": 2, "regression_only": 2}
 
 
 @pytest.mark.parametrize("age_s, believed", [(0.0, True), (0.25, True), (9.9, True), (-0.1, False), (11.0, False)])
@@ -141,6 +163,15 @@ def test_only_plausible_ages_are_believed(age_s, believed):
     after_s = time.monotonic()
     age_s = age_s if believed else 0.0
     assert before_s - age_s - 1e-6 <= item.captured_s <= after_s - age_s + 1e-6
+
+
+@pytest.mark.parametrize("way_s, believed_s", [(0.05, 0.05), (-1.0, 0.0), (3.0, 0.25)])
+def test_the_way_from_the_driver_is_part_of_the_age(way_s, believed_s):
+    """Clocks of two machines differ; what is told cannot be more than the age, or less than nothing."""
+    now_ns = 100 * SECOND
+    item = arrival(image(now_ns - SECOND // 4), now_ns, time.time_ns() - int(way_s * SECOND))
+    assert item.received_s - item.sent_s == pytest.approx(believed_s, abs=0.02)
+    assert item.captured_s <= item.sent_s <= item.received_s
 
 
 def test_without_a_stamp_arrival_is_the_stamp():

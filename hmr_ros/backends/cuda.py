@@ -1,0 +1,142 @@
+"""Memory, one stream and CUDA graphs of one GPU. The only file that imports cuda-python.
+
+It is the first GPU that CUDA shows; `CUDA_VISIBLE_DEVICES` chooses another. One thread at a time may use it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hmr_ros.backends.graph import BackendError
+
+ALIGNMENT = 256
+"""Bytes; what TensorRT asks of every address."""
+
+
+class Cuda:
+    """The GPU. Raises BackendError where there is none, saying what is missing."""
+
+    def __init__(self) -> None:
+        self._api: Any = _import_api()
+        self._check(self._api.cudaSetDevice(0))
+        properties = self._check(self._api.cudaGetDeviceProperties(0))
+        self.device_name = properties.name.decode().rstrip("\0")
+        self.compute_capability = f"{properties.major}.{properties.minor}"
+        stream = self._check(self._api.cudaStreamCreateWithFlags(self._api.cudaStreamNonBlocking))
+        self.stream = int(stream)
+        weakref.finalize(self, self._api.cudaStreamDestroy, stream).atexit = False
+
+    def allocate(self, size: int) -> DeviceBuffer:
+        """`size` bytes on the GPU, freed with the object."""
+        address = int(self._check(self._api.cudaMalloc(max(size, 1))))
+        return DeviceBuffer(address, self._api.cudaFree)
+
+    def allocate_pinned(self, size: int) -> np.ndarray:
+        """(size,) uint8 in page-locked host memory, from which copies to the GPU are fastest; freed with the last view of it."""
+        address = int(self._check(self._api.cudaMallocHost(max(size, 1))))
+        memory = (ctypes.c_uint8 * size).from_address(address)
+        weakref.finalize(memory, self._api.cudaFreeHost, address).atexit = False
+        return np.frombuffer(memory, np.uint8)
+
+    def upload(self, address: int, pinned: np.ndarray) -> None:
+        """Start copying to the GPU. `pinned` must not change before `synchronize`."""
+        kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._check(self._api.cudaMemcpyAsync(address, pinned.ctypes.data, pinned.nbytes, kind, self.stream))
+
+    def download(self, pinned: np.ndarray, address: int) -> None:
+        """Start copying from the GPU; the data is there after `synchronize`."""
+        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._check(self._api.cudaMemcpyAsync(pinned.ctypes.data, address, pinned.nbytes, kind, self.stream))
+
+    def synchronize(self) -> None:
+        self._check(self._api.cudaStreamSynchronize(self.stream))
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """What `work` puts into the stream, as one CUDA graph: calling the result starts all of it at once."""
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal  # other threads may allocate meanwhile
+        self._check(self._api.cudaStreamBeginCapture(self.stream, mode))
+        try:
+            work()
+        finally:
+            captured = self._api.cudaStreamEndCapture(self.stream)
+        graph = self._check(captured)
+        executable = self._check(self._api.cudaGraphInstantiate(graph, 0))
+        self._check(self._api.cudaGraphDestroy(graph))
+        return _Replay(self, executable)
+
+    def elapsed_ms(self, work: Callable[[], None]) -> float:
+        """Time on the GPU from the first to the last operation that `work` puts into the stream, by CUDA events."""
+        began, ended = (self._check(self._api.cudaEventCreate()) for _ in range(2))
+        self._check(self._api.cudaEventRecord(began, self.stream))
+        work()
+        self._check(self._api.cudaEventRecord(ended, self.stream))
+        self._check(self._api.cudaEventSynchronize(ended))
+        elapsed = float(self._check(self._api.cudaEventElapsedTime(began, ended)))
+        for event in (began, ended):
+            self._check(self._api.cudaEventDestroy(event))
+        return elapsed
+
+    def _check(self, answer: tuple) -> Any:
+        """cuda-python answers (error, value...)."""
+        error, *values = answer
+        if error != self._api.cudaError_t.cudaSuccess:
+            raise BackendError(f"CUDA failed: {_explain(self._api, error)}. If it goes on, restart the process")
+        return values[0] if values else None
+
+
+class DeviceBuffer:
+    """Memory on the GPU."""
+
+    def __init__(self, address: int, free: Callable[[int], object]):
+        self.address = address
+        weakref.finalize(self, free, address).atexit = False
+
+
+class _Replay:
+    """A captured CUDA graph."""
+
+    def __init__(self, cuda: Cuda, executable: Any):
+        self._cuda, self._executable = cuda, executable
+        weakref.finalize(self, cuda._api.cudaGraphExecDestroy, executable).atexit = False
+
+    def __call__(self) -> None:
+        self._cuda._check(self._cuda._api.cudaGraphLaunch(self._executable, self._cuda.stream))
+
+
+def _import_api() -> Any:
+    """cuda-python's runtime API, once it is known that there is a GPU: TensorRT's Runtime crashes where there is none."""
+    try:
+        load_driver()
+    except OSError as error:
+        raise BackendError(f"there is no NVIDIA driver ({error})") from None
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise BackendError(
+            f"cuda-python does not import ({error}): `pip install 'cuda-python>=12.6.1,<13'` where nvidia-smi says CUDA 12, "
+            "'cuda-python>=13' where it says 13"
+        ) from error
+    status, count = runtime.cudaGetDeviceCount()
+    if status != runtime.cudaError_t.cudaSuccess:
+        raise BackendError(
+            f"CUDA does not start: {_explain(runtime, status)}. Driver and cuda-python must be of the same major version; in a "
+            "container the GPU must be passed in (`--gpus all`, or `--runtime nvidia` on a Jetson)"
+        )
+    if not count:
+        raise BackendError("CUDA sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES")
+    return runtime
+
+
+def load_driver() -> None:
+    """Raise OSError where the driver's library is not."""
+    ctypes.CDLL("libcuda.so.1")
+
+
+def _explain(api: Any, error: Any) -> str:
+    told, text = api.cudaGetErrorString(error)
+    return f"{text.decode() if told == api.cudaError_t.cudaSuccess else 'unknown error'} (code {int(error)})"

@@ -1,0 +1,164 @@
+"""A compiled engine as a `Graph`: buffers on the GPU, uploads in one copy, and one CUDA graph per call.
+
+For every number of people there is one program: fixed addresses, and a captured CUDA graph that computes and brings all outputs
+back. A call writes what has changed into page-locked memory, starts one copy and one graph, and waits once.
+
+An output `new_x` beside an input `x` (the adaptation step's state) never needs to go up again: two blocks of outputs take turns,
+and each turn reads `x` where the other wrote `new_x`. It is recognised by the array itself, which is read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from hmr_ros.backends.cuda import ALIGNMENT, Cuda
+from hmr_ros.backends.graph import BackendError
+
+Shapes = dict[str, tuple[int, ...]]
+"""By name; -1 stands for the number of people, and is the first axis or none."""
+
+
+class Engine(Protocol):
+    """What has been compiled. All inputs and outputs are float32."""
+
+    inputs: Shapes
+    outputs: Shapes
+    max_people: int
+
+    def prepare(self, people: int, addresses: dict[str, int]) -> Callable[[], None]:
+        """A function that puts one run, with inputs and outputs at these addresses, into the stream."""
+        ...
+
+
+class DeviceGraph:
+    def __init__(self, engine: Engine, cuda: Cuda):
+        self._engine, self._cuda = engine, cuda
+        self._programs: dict[int, _Program] = {}
+        self._bound: dict[str, np.ndarray] = {}
+
+    def bind(self, inputs: dict[str, np.ndarray]) -> DeviceGraph:
+        bound = object.__new__(DeviceGraph)
+        bound._engine, bound._cuda, bound._programs = self._engine, self._cuda, self._programs
+        bound._bound = self._bound | {n: _frozen_copy(a) for n, a in inputs.items() if n in self._engine.inputs}
+        return bound
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        given = inputs | self._bound
+        return self.program(self._people(given))(given)
+
+    def program(self, people: int) -> _Program:
+        """What runs this many people; made when first asked for, which takes some milliseconds."""
+        if people not in self._programs:
+            if not 1 <= people <= self._engine.max_people:
+                raise BackendError(f"{people} people: the engine takes 1 to {self._engine.max_people}")
+            self._programs[people] = _Program(self._engine, self._cuda, people)
+        return self._programs[people]
+
+    def device_ms(self, people: int) -> float:
+        """Time on the GPU of one run for as many people, by CUDA events: computing, and bringing the outputs back."""
+        return self.program(people).device_ms()
+
+    def _people(self, given: dict[str, np.ndarray]) -> int:
+        if missing := [name for name in self._engine.inputs if name not in given]:
+            raise ValueError(f"the graph also takes {', '.join(missing)}")
+        return next(len(given[name]) for name, shape in self._engine.inputs.items() if shape[:1] == (-1,))
+
+
+class _Program:
+    """One number of people: its buffers and its CUDA graphs."""
+
+    def __init__(self, engine: Engine, cuda: Cuda, people: int):
+        self._cuda = cuda
+        self._feedback = {name: f"new_{name}" for name in engine.inputs if f"new_{name}" in engine.outputs}
+        self._inputs = _Block(cuda, people, {n: s for n, s in engine.inputs.items() if n not in self._feedback})
+        self._outputs = [_Block(cuda, people, engine.outputs) for _ in range(2 if self._feedback else 1)]
+        self._turns = [self._capture(engine, people, turn) for turn in range(len(self._outputs))]
+        self._turn = 0
+        self._resident: dict[str, np.ndarray] = {}
+        """Inputs that are on the GPU as they are: read-only arrays, held so that no other can take their place in memory."""
+
+    def _capture(self, engine: Engine, people: int, turn: int) -> Callable[[], None]:
+        written, read = self._outputs[turn], self._outputs[turn - 1]
+        addresses = self._inputs.addresses | written.addresses
+        addresses |= {name: read.addresses[output] for name, output in self._feedback.items()}
+        enqueue = engine.prepare(people, addresses)
+
+        def work() -> None:
+            enqueue()
+            written.download()
+
+        work()  # the first run after a change of shapes does more than may be captured
+        self._cuda.synchronize()
+        return self._cuda.capture(work)
+
+    def __call__(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self._upload(given)
+        self._launch()
+        self._cuda.synchronize()
+        written = self._outputs[self._turn]
+        answer = {name: _read_only(view.copy()) for name, view in written.views.items()}
+        self._resident |= {name: answer[output] for name, output in self._feedback.items()}
+        return answer
+
+    def device_ms(self) -> float:
+        for name in self._feedback:  # what the run writes is nobody's
+            self._resident.pop(name, None)
+        return self._cuda.elapsed_ms(self._launch)
+
+    def _launch(self) -> None:
+        self._turn = (self._turn + 1) % len(self._turns)
+        self._turns[self._turn]()
+
+    def _upload(self, given: dict[str, np.ndarray]) -> None:
+        changed = {n: given[n] for n in self._inputs.views if given[n] is not self._resident.get(n)}
+        returned = {n: given[n] for n in self._feedback if given[n] is not self._resident.get(n)}
+        for name in changed | returned:
+            self._resident.pop(name, None)
+        self._inputs.upload(changed)
+        latest = self._outputs[self._turn]  # the next turn reads from here
+        latest.upload({self._feedback[name]: value for name, value in returned.items()})
+        self._resident |= {n: a for n, a in changed.items() if a.flags.owndata and not a.flags.writeable}
+
+
+class _Block:
+    """Some tensors side by side, on the GPU and in page-locked host memory."""
+
+    def __init__(self, cuda: Cuda, people: int, shapes: Shapes):
+        self._cuda = cuda
+        real = {name: tuple(people if n == -1 else n for n in shape) for name, shape in shapes.items()}
+        sizes = [4 * int(np.prod(shape)) for shape in real.values()]
+        ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
+        self._device, self._host = cuda.allocate(int(ends[-1])), cuda.allocate_pinned(int(ends[-1]))
+        self._host[:] = 0
+        self._spans = {name: (int(s), int(s) + size) for name, s, size in zip(real, ends, sizes)}
+        self.addresses = {name: self._device.address + start for name, (start, _) in self._spans.items()}
+        self.views = {
+            n: self._host[slice(*self._spans[n])].view(np.float32).reshape(shape) for n, shape in real.items()
+        }
+
+    def upload(self, values: dict[str, np.ndarray]) -> None:
+        """One copy that covers all of `values`; what lies between goes up again as it was."""
+        if not values:
+            return
+        for name, value in values.items():
+            if np.shape(value) != self.views[name].shape:
+                raise ValueError(f"'{name}' has shape {np.shape(value)}, the graph takes {self.views[name].shape}")
+            self.views[name][...] = value
+        start = min(self._spans[name][0] for name in values)
+        end = max(self._spans[name][1] for name in values)
+        self._cuda.upload(self._device.address + start, self._host[start:end])
+
+    def download(self) -> None:
+        self._cuda.download(self._host, self._device.address)
+
+
+def _frozen_copy(array: np.ndarray) -> np.ndarray:
+    return _read_only(np.array(array, np.float32))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,61 @@
+"""A bundle's graphs as TensorRT engines: found in the cache, or built there the first time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from hmr_ros.backends.cuda import Cuda
+from hmr_ros.backends.device_graph import DeviceGraph
+from hmr_ros.backends.engine_cache import EngineCache, EngineKey
+from hmr_ros.backends.tensorrt import PROFILES, TensorRt
+from hmr_ros.bundle import Bundle
+
+Progress = Callable[[str, float], None]
+"""Told a graph's name and the finished share of building its engine, 0 to 1."""
+HALF_TOLERANCE = 1e-2
+"""What half precision may change in the features; see `check_golden`."""
+_log = logging.getLogger(__name__)
+
+
+class Engines:
+    """precision: of the encoder, "fp16" or "fp32"; fp16 where the bundle brings `encode_fp16.onnx`. Raises BackendError where there
+    is no GPU or no TensorRT."""
+
+    def __init__(self, cache: EngineCache, precision: str, progress: Progress):
+        self.cuda = Cuda()
+        self._tensorrt = TensorRt(self.cuda)
+        self._cache, self._precision, self._progress = cache, precision, progress
+
+    def graph(self, bundle: Bundle, name: str) -> DeviceGraph:
+        half = self.is_half(bundle, name)
+        file = bundle.graph_path(f"{name}_fp16" if half else name)
+        key = EngineKey(
+            graph=name,
+            graph_sha256=bundle.manifest["sha256"][file.name],
+            gpu=f"{self.cuda.device_name}, compute capability {self.cuda.compute_capability}",
+            tensorrt=self._tensorrt.version,
+            precision="fp16" if half else "fp32",
+            profiles=PROFILES,
+        )
+
+        def build() -> bytes:
+            _log.info("building the TensorRT engine of '%s' for %s: once, may take minutes", name, key.gpu)
+            began = time.monotonic()
+            plan = self._tensorrt.build(file, half, lambda share: self._progress(name, share))
+            _log.info("built '%s' in %.0f s, kept in %s", name, time.monotonic() - began, self._cache.folder)
+            return plan
+
+        return DeviceGraph(self._cache.engine(key, build, self._tensorrt.load), self.cuda)
+
+    def is_half(self, bundle: Bundle, name: str) -> bool:
+        """Only the encoder has a version in half precision: what follows it computes gradients."""
+        return self._precision == "fp16" and f"{name}_fp16.onnx" in bundle.manifest["sha256"]
+
+    def tolerance(self, bundle: Bundle, name: str) -> float:
+        return HALF_TOLERANCE if self.is_half(bundle, name) else 1e-3
+
+    def describe(self, bundle: Bundle) -> str:
+        encoder = "fp16" if self.is_half(bundle, "encode") else "fp32"
+        return f"TensorRT {self._tensorrt.version} ({self.cuda.device_name}, encoder {encoder})"

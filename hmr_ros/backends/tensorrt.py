@@ -1,0 +1,185 @@
+"""Plans built from ONNX files, and run, by TensorRT 8.6 to 11. The only file that imports it.
+
+Arithmetic is decided in the ONNX file (TensorRT 10 and newer obey its types; 11 knows nothing else); TF32 is off, for it is too
+coarse for the gradients in these graphs. Plans hold for one GPU and one version of TensorRT: see `engine_cache`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hmr_ros.backends.cuda import Cuda
+from hmr_ros.backends.device_graph import Shapes
+from hmr_ros.backends.graph import BackendError
+
+PROFILES = ((1, 1, 1), (2, 4, 8), (9, 16, 32))
+"""Numbers of people that kernels are chosen for: at least, mostly, at most. The last covers `keypoints.max_people`."""
+OLDEST = (8, 6)
+_log = logging.getLogger(__name__)
+
+
+class TensorRt:
+    """The library, with what it complains about. Raises BackendError where it cannot be used."""
+
+    def __init__(self, cuda: Cuda):
+        # Not before there is a `Cuda`: without a GPU, TensorRT's Runtime ends the process.
+        try:
+            import tensorrt
+        except (ImportError, OSError) as error:
+            raise BackendError(
+                f"TensorRT does not import ({error}): it comes with JetPack (`apt install tensorrt`; a virtual environment needs "
+                "--system-site-packages), or `pip install tensorrt` on x86-64"
+            ) from error
+        self.version = str(tensorrt.__version__)
+        if tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST:
+            raise BackendError(f"TensorRT {self.version} is too old: 8.6 or newer (JetPack 6 or newer)")
+        self._api, self._cuda, self._complaints = tensorrt, cuda, []
+        self._logger = _logger(tensorrt, self._complaints)
+        self._runtime = tensorrt.Runtime(self._logger)
+
+    def build(self, path: Path, half: bool, progress: Callable[[float], None]) -> bytes:
+        """A plan of the ONNX file, for every number of people in PROFILES; takes seconds to minutes.
+
+        half: whether the file computes in float16. progress: told the finished share, 0 to 1 (not by TensorRT 8).
+        """
+        trt = self._api
+        builder = trt.Builder(self._logger)
+        network = builder.create_network(self._network_flags())
+        parser = trt.OnnxParser(network, self._logger)
+        if not parser.parse_from_file(str(path)):
+            errors = "; ".join(str(parser.get_error(i)).strip() for i in range(parser.num_errors))
+            raise BackendError(
+                f"TensorRT {self.version} cannot read {path}: {errors}. A newer TensorRT may, or `model.backend` = onnxruntime"
+            )
+        config = builder.create_builder_config()
+        config.clear_flag(trt.BuilderFlag.TF32)
+        if half and not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+            config.set_flag(trt.BuilderFlag.FP16)  # TensorRT 8: permission to do what the file says
+        for at_least, mostly, at_most in PROFILES:
+            config.add_optimization_profile(_profile(builder, network, at_least, mostly, at_most))
+        if hasattr(config, "progress_monitor"):
+            config.progress_monitor = _progress_monitor(trt, progress)
+        self._complaints.clear()
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise BackendError(f"TensorRT {self.version} cannot build {path}: {self._complained()}")
+        progress(1.0)
+        return bytes(plan)
+
+    def load(self, plan: bytes) -> TensorRtEngine:
+        """Raises BackendError when it is no plan for this GPU and this version."""
+        self._complaints.clear()
+        engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise BackendError(f"TensorRT {self.version} cannot load the plan: {self._complained()}")
+        return TensorRtEngine(self._api, engine, self._cuda)
+
+    def _network_flags(self) -> int:
+        known = self._api.NetworkDefinitionCreationFlag
+        wanted = ("EXPLICIT_BATCH", "STRONGLY_TYPED")  # the only kind there is from 10 on; not in 8
+        return sum(1 << int(getattr(known, flag)) for flag in wanted if hasattr(known, flag))
+
+    def _complained(self) -> str:
+        return "; ".join(self._complaints[-3:]) or "it gave no reason"
+
+
+class TensorRtEngine:
+    """A loaded plan."""
+
+    def __init__(self, api: Any, engine: Any, cuda: Cuda):
+        self._api, self._engine, self._cuda = api, engine, cuda
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        for name in names:
+            if engine.get_tensor_dtype(name) != api.DataType.FLOAT:
+                raise BackendError(f"'{name}' is {engine.get_tensor_dtype(name)}: graphs take and give float32")
+        shapes: Shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+        is_input = {name: engine.get_tensor_mode(name) == api.TensorIOMode.INPUT for name in names}
+        self.inputs = {name: shape for name, shape in shapes.items() if is_input[name]}
+        self.outputs = {name: shape for name, shape in shapes.items() if not is_input[name]}
+        self.max_people = PROFILES[-1][-1]
+        # One for all contexts, of which only one runs at a time.
+        self._scratch_size = int(getattr(engine, "device_memory_size_v2", 0) or engine.device_memory_size)
+        self._scratch = cuda.allocate(self._scratch_size)
+
+    def prepare(self, people: int, addresses: dict[str, int]) -> Callable[[], None]:
+        """See `device_graph.Engine`. A context of its own: NVIDIA asks for one per captured CUDA graph."""
+        context = self._context()
+        profile = next(i for i, (_, _, at_most) in enumerate(PROFILES) if people <= at_most)
+        context.set_optimization_profile_async(profile, self._cuda.stream)
+        self._cuda.synchronize()
+        for name, shape in self.inputs.items():
+            if not context.set_input_shape(name, tuple(people if n == -1 else n for n in shape)):
+                raise BackendError(f"the engine does not take '{name}' for {people} people")
+        for name, address in addresses.items():
+            if not context.set_tensor_address(name, address):
+                raise BackendError(f"TensorRT does not take the address of '{name}'")
+
+        def enqueue() -> None:
+            if not context.execute_async_v3(self._cuda.stream):
+                raise BackendError("TensorRT refused to run; its log says why")
+
+        return enqueue
+
+    def _context(self) -> Any:
+        if not hasattr(self._api, "ExecutionContextAllocationStrategy"):  # TensorRT 8
+            context = self._engine.create_execution_context_without_device_memory()
+            context.device_memory = self._scratch.address
+            return context
+        strategy = self._api.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy)
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(self._scratch.address, self._scratch_size)
+        else:  # 10.0
+            context.device_memory = self._scratch.address
+        return context
+
+
+def _profile(builder: Any, network: Any, at_least: int, mostly: int, at_most: int) -> Any:
+    profile = builder.create_optimization_profile()
+    for tensor in (network.get_input(i) for i in range(network.num_inputs)):
+        first, *rest = tensor.shape
+        if first == -1:
+            profile.set_shape(tensor.name, *((people, *rest) for people in (at_least, mostly, at_most)))
+    return profile
+
+
+def _logger(api: Any, complaints: list[str]) -> Any:
+    """TensorRT's messages, in our log; its errors in `complaints` too."""
+
+    class Logger(api.ILogger):
+        def __init__(self) -> None:
+            api.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (api.ILogger.Severity.INTERNAL_ERROR, api.ILogger.Severity.ERROR):
+                complaints.append(message)
+                _log.error("TensorRT: %s", message)
+            else:  # its warnings are many, and for whoever writes TensorRT networks
+                _log.debug("TensorRT: %s", message)
+
+    return Logger()
+
+
+def _progress_monitor(api: Any, progress: Callable[[float], None]) -> Any:
+    """Tells `progress` the finished share of the outermost phase; the phases within it are too uneven to add up."""
+
+    class Monitor(api.IProgressMonitor):
+        def __init__(self) -> None:
+            api.IProgressMonitor.__init__(self)
+            self._outermost: tuple[str, int] | None = None
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if parent_phase is None:
+                self._outermost = phase_name, num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if self._outermost and phase_name == self._outermost[0]:
+                progress(min(1.0, (step + 1) / max(self._outermost[1], 1)))
+            return True  # go on
+
+        def phase_finish(self, phase_name: str) -> None: ...
+
+    return Monitor()

@@ -1,0 +1,130 @@
+"""Left taken for right: a detector that for some frames sees somebody's back for their front.
+
+Seen from afar both explain the picture, and BlazePose changes its mind now and then: from one frame to the next all keypoints jump to the
+other side, and back again some frames later. Somebody who turns round does not jump: in between they are seen from the side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from hmr_ros import skeleton
+from hmr_ros.crop import BOX_MARGIN, keypoint_box
+from hmr_ros.types import Keypoints
+
+NEARER = 0.6
+"""One side is clear when its keypoints are this many times nearer to where they were than the other side's, or more..."""
+JUMP = 0.04
+"""...and by at least this fraction of the person's size..."""
+TURN = 0.5
+"""...and, where there is 3D, the cosine of the angle by which shoulders and hips turned is higher by so much."""
+MEMORY_S = 0.5
+"""Time constant of the belief in which side is which. A detector that insists for ln 2 of it, or longer than it ever said
+otherwise, is believed."""
+MAX_GAP_S = 0.5
+"""Where somebody was longer ago says nothing."""
+
+_MIRROR = list(skeleton.MIRRORED_KEYPOINTS)
+_LEFT, _RIGHT = (
+    [skeleton.KEYPOINT_NAMES.index(f"{side}_{part}") for part in ("shoulder", "hip")] for side in ("left", "right")
+)
+
+
+class FlipRepair:
+    """Mirrors back people whose keypoints jumped to the other side. Keeps each track's last keypoints and a belief."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self) -> None:
+        self._ids, self._stamp_ns = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._belief, self._flipped = np.zeros(0), np.zeros(0, bool)
+        self._seen = _with_xyz(Keypoints.empty())
+
+    def forget(self, ids: np.ndarray) -> None:
+        others = ~np.isin(self._ids, ids)
+        for name in ("_ids", "_stamp_ns", "_belief", "_flipped", "_seen"):
+            setattr(self, name, getattr(self, name)[others])
+
+    def __call__(self, ids: np.ndarray, seen: Keypoints, stamp_ns: int) -> Keypoints:
+        """Everybody, in the order given. ids: (N,), one per person."""
+        belief, flipped = np.zeros(len(ids)), np.zeros(len(ids), bool)
+        now, then = np.nonzero(np.asarray(ids)[:, None] == self._ids)
+        elapsed_s = (stamp_ns - self._stamp_ns[then]) / 1e9
+        recent = (elapsed_s >= 0) & (elapsed_s <= MAX_GAP_S)
+        now, then, elapsed_s = now[recent], then[recent], elapsed_s[recent]
+        side = clear_side(self._seen[then], _with_xyz(seen[now]))
+        other = np.where(side == 0, self._flipped[then], side < 0)  # where nothing is clear, all stays as it was
+        # Each frame speaks for the side it is on, for as long as it lasted.
+        weight = 1 - np.exp(-elapsed_s / MEMORY_S)
+        held = self._belief[then] + weight * (np.where(other, -1, 1) - self._belief[then])
+        belief[now], flipped[now] = np.abs(held), other & (held > 0)
+        repaired = where_flipped(seen, flipped)
+        self._remember(np.asarray(ids, np.int64), repaired, belief, flipped, stamp_ns)
+        return repaired
+
+    def _remember(
+        self, ids: np.ndarray, seen: Keypoints, belief: np.ndarray, flipped: np.ndarray, stamp_ns: int
+    ) -> None:
+        self.forget(ids)
+        stamps = np.full(len(ids), stamp_ns, np.int64)
+        for name, values in (("_ids", ids), ("_stamp_ns", stamps), ("_belief", belief), ("_flipped", flipped)):
+            setattr(self, name, np.concatenate([getattr(self, name), values]))
+        pairs = zip(vars(self._seen).values(), vars(_with_xyz(seen)).values())
+        self._seen = Keypoints(*(np.concatenate(pair) for pair in pairs))
+
+
+def clear_side(before: Keypoints, now: Keypoints) -> np.ndarray:
+    """(N,) int: 1 for people who are clearly on the side they were on a moment ago, -1 on the other; 0: neither is clear.
+
+    Both with `xyz`, NaN where there is none.
+    """
+    other = mirrored(now)
+    straight, crossed = distance(before, now), distance(before, other)
+    near, far = np.minimum(straight, crossed), np.maximum(straight, crossed)
+    side = np.where(straight <= crossed, 1, -1)
+    was, straight_axis, crossed_axis = (left_to_right(people.xyz) for people in (before, now, other))
+    turn = side * ((was * straight_axis).sum(-1) - (was * crossed_axis).sum(-1))
+    turned_less = ~(turn < TURN)  # NaN, no 3D: the 2D alone decides
+    return np.where((near < NEARER * far) & (far - near > JUMP) & turned_less, side, 0)
+
+
+def mirrored(seen: Keypoints) -> Keypoints:
+    """The same people, left taken for right: what was their front is their back, so the 3D's depth is reversed with it."""
+    xyz = None if seen.xyz is None else seen.xyz[:, _MIRROR] * np.array([1, 1, -1], seen.xyz.dtype)
+    return Keypoints(seen.uv[:, _MIRROR], seen.confidence[:, _MIRROR], seen.score, xyz)
+
+
+def where_flipped(seen: Keypoints, flipped: np.ndarray) -> Keypoints:
+    """flipped: (N,) bool, who is to be mirrored."""
+    if not flipped.any():
+        return seen
+    swap, other = flipped[:, None, None], mirrored(seen)
+    xyz = None if seen.xyz is None else np.where(swap, other.xyz, seen.xyz)
+    confidence = np.where(flipped[:, None], other.confidence, seen.confidence)
+    return Keypoints(np.where(swap, other.uv, seen.uv), confidence, seen.score, xyz)
+
+
+def left_to_right(xyz: np.ndarray) -> np.ndarray:
+    """(N, 3) unit vectors along shoulders and hips."""
+    axis = xyz[:, _RIGHT].sum(axis=1) - xyz[:, _LEFT].sum(axis=1)
+    return axis / np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-9)
+
+
+def distance(before: Keypoints, now: Keypoints) -> np.ndarray:
+    """(N,): mean distance of the same people's keypoints, but for the movement as a whole, as a fraction of their size before."""
+    weight = before.confidence * now.confidence
+    total = np.maximum(weight.sum(axis=1), 1e-9)[:, None]
+    moved = np.where(weight[..., None] > 0, now.uv - before.uv, 0)
+    moved = moved - ((weight[..., None] * moved).sum(axis=1) / total)[:, None]
+    size = keypoint_box(before.uv, before.confidence)[1] / BOX_MARGIN
+    return (weight * np.linalg.norm(moved, axis=-1) / total).sum(axis=1) / np.maximum(size, 1e-9)
+
+
+def _with_xyz(seen: Keypoints) -> Keypoints:
+    """NaN for people without any 3D."""
+    if seen.xyz is not None:
+        return seen
+    return dataclasses.replace(seen, xyz=np.full((*seen.uv.shape[:2], 3), np.nan, np.float32))

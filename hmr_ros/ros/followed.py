@@ -1,0 +1,59 @@
+"""A subscription that is as reliable as its publishers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def reliability_for(setting: str, offered: list[ReliabilityPolicy]) -> ReliabilityPolicy:
+    """`auto`: reliable only when everyone offers it, for a reliable subscription hears nothing from a best-effort publisher.
+
+    It matters: best-effort images larger than the middleware's shared-memory segment are mostly lost between processes.
+    """
+    if setting != "auto":
+        return {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}[setting]
+    everyone = offered and all(policy == ReliabilityPolicy.RELIABLE for policy in offered)
+    return ReliabilityPolicy.RELIABLE if everyone else ReliabilityPolicy.BEST_EFFORT
+
+
+class Followed:
+    """Subscribed from creation to `close`; `refresh` follows publishers that come, go or change.
+
+    topic: resolved. callback: as `create_subscription` takes it.
+    """
+
+    def __init__(self, node, kind, topic: str, setting: str, callback: Callable):
+        self.topic = topic
+        self._node, self._kind, self._setting, self._callback = node, kind, setting, callback
+        self._subscription = None
+        self._reliability: ReliabilityPolicy | None = None
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Look at the publishers again, and subscribe anew if they call for another reliability; then returns True."""
+        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(self.topic)]
+        reliability = reliability_for(self._setting, offered)
+        if reliability == self._reliability or (not offered and self._reliability is not None):
+            return False
+        self.close()
+        self._reliability = reliability
+        self._subscription = self._node.create_subscription(
+            self._kind, self.topic, self._callback, depth_one(reliability)
+        )
+        return True
+
+    def describe(self) -> str:
+        publishers = self._node.count_publishers(self.topic)
+        return f"{self.topic} ({publishers} publishers, {self._reliability.name.lower() if self._reliability else 'closed'})"
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+
+def depth_one(reliability: ReliabilityPolicy) -> QoSProfile:
+    """Depth 1: with more, a node that is slower than the camera works on ever older messages."""
+    return QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability)

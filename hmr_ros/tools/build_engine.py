@@ -1,0 +1,72 @@
+"""Build a bundle's TensorRT engines for the GPU of this machine, and check them: `python -m hmr_ros.tools.build_engine`.
+
+The node does the same when it is first configured; a robot that must start at once has it done before. Engines that are there
+already are only checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+from hmr_ros.backends.graph import BackendError
+from hmr_ros.bundle import BundleError
+from hmr_ros.config import ConfigError, ModelConfig, check
+from hmr_ros.factory import load_graphs, load_weights
+from hmr_ros.smpl_file import BodyModelError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    config = ModelConfig(backend="tensorrt", **vars(options))
+    began = time.monotonic()
+    try:
+        check(config, "model")
+        with _Bars() as bars:
+            loaded = load_graphs(config, *load_weights(config), progress=bars)
+    except (BackendError, BundleError, BodyModelError, ConfigError) as error:
+        print(f"build_engine: {error}", file=sys.stderr)
+        return 1
+    print(f"{loaded.name}: {', '.join(loaded.graphs)} equal their golden pairs; {time.monotonic() - began:.0f} s")
+    return 0
+
+
+class _Bars:
+    """One bar for each engine that is built. TensorRT 8 tells nothing before the end."""
+
+    def __enter__(self) -> _Bars:
+        self._bars: dict[str, tqdm] = {}
+        return self
+
+    def __call__(self, graph: str, share: float) -> None:
+        if graph not in self._bars:
+            self._bars[graph] = tqdm(
+                total=100, desc=f"{graph:8}", unit="%", bar_format="{desc} {percentage:3.0f} % |{bar}| {elapsed}"
+            )
+        bar = self._bars[graph]
+        bar.update(max(0, round(100 * share) - bar.n))
+
+    def __exit__(self, *exception) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hmr_ros.tools.build_engine", description=__doc__.split("\n")[0])
+    default = ModelConfig()
+    parser.add_argument("--bundle", default=default.bundle, help=f"name or folder (default: {default.bundle})")
+    parser.add_argument("--body", default=default.body, help="'open', or the path of your SMPL file")
+    parser.add_argument(
+        "--precision", default=default.precision, help=f"of the encoder, fp16 or fp32 (default: {default.precision})"
+    )
+    parser.add_argument("--engine-cache", default=default.engine_cache, help="folder (default: the user's cache)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
