@@ -19,12 +19,14 @@ ARGS ?=
 ifdef ROS_DISTRO
 # The interpreter that ROS was built for, and what it finds there.
 CANDIDATES := /usr/bin/python3 python3
+NEWEST := 3, 14
 VENV_OPTIONS := --system-site-packages
 RUNTIME := -e .
-# The distributions' own compiled modules are built against numpy 1.
-PINS := 'numpy<2'
+# The distribution's own compiled modules are built against its major version of numpy.
+PINS = 'numpy<$(shell $(PYTHON) -c 'import numpy; print(int(numpy.__version__.split(".")[0]) + 1)')'
 else
 CANDIDATES := python3 python3.12 python3.11 python3.13 python3.10
+NEWEST := 3, 13
 VENV_OPTIONS :=
 RUNTIME := -e .[ros]
 PINS := -c requirements/constraints.txt
@@ -32,7 +34,7 @@ PINS := -c requirements/constraints.txt
 unexport LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 endif
 
-WORKS := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+WORKS := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= ($(NEWEST)))
 PYTHON ?= $(shell for python in $(CANDIDATES); do "$$python" -c '$(WORKS)' 2>/dev/null && echo "$$python" && break; done)
 
 .PHONY: help setup demo test lint package clean

@@ -40,7 +40,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
-        (f"share/{NAME}/config", files("config", "*")),
+        (f"share/{NAME}/config", [*files("config", "*"), f"{NAME}/assets/fastdds_camera.xml"]),
     ],
     zip_safe=False,
     install_requires=[
@@ -70,13 +70,28 @@ setup(
         "docs": ["mkdocs>=1.6"],
         # matplotlib (PSF licence) draws the plots.
         "training": [
-            "torch>=2.4", "onnx>=1.16", "onnxscript>=0.3", "tensorboard>=2.14", "tyro>=0.8", "safetensors>=0.4",
+            "torch>=2.4",
+            "onnx>=1.16",
+            "onnxscript>=0.3",
+            "tensorboard>=2.14",
+            "tyro>=0.8",
+            "safetensors>=0.4",
             "matplotlib>=3.6",
         ],
+        # NVIDIA's licence. Its major version must be the driver's; TensorRT itself comes with JetPack, apt or pip: docs/tensorrt.md.
+        "tensorrt": ["cuda-python>=12.6.1"],
         # Apache-2.0; recordings (rosbag2) without ROS.
         "bags": ["rosbags>=0.11"],
         # The readers of BVH (MIT), MCAP (MIT) and URDF (Apache-2.0) are others' than what we write with.
-        "test": ["pytest>=7", "hypothesis>=6", "pyyaml", "rosbags>=0.11", "bvhio>=1.5", "mcap-ros2-support>=0.5", "ikpy>=3.4"],
+        "test": [
+            "pytest>=7",
+            "hypothesis>=6",
+            "pyyaml",
+            "rosbags>=0.11",
+            "bvhio>=1.5",
+            "mcap-ros2-support>=0.5",
+            "ikpy>=3.4",
+        ],
         "lint": ["ruff", "mypy>=1.8"],
         # Non-commercial, like the SMPL files it reads: the reference that some tests compare with where it is installed.
         "reference": ["smplx>=0.1.28"],
@@ -87,7 +102,9 @@ setup(
             f"hmr_run = {NAME}.tools.run:main",
             f"fetch_keypoint_models = {NAME}.tools.fetch_keypoint_models:main",
             f"hmr_benchmark = {NAME}.tools.benchmark:main",
+            f"build_engine = {NAME}.tools.build_engine:main",
             f"hmr_demo = {NAME}.ros.demo:main",
+            f"deadline_run = {NAME}.ros.deadline_run:main",
             f"camera_publisher = {NAME}.ros.camera_publisher:main",
             f"hmr_viewer = {NAME}.ros.viewer:main",
             f"smpl_listener = {NAME}.ros.examples.smpl_listener:main",

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hmr_ros.config import PipelineConfig, describe
 from hmr_ros.ros.node_config import NodeConfig
-from hmr_ros.ros.publishers import _TOPICS, TOPIC_DOCS
+from hmr_ros.ros.publishers import TOPIC_DOCS, TOPIC_TYPES
 from hmr_ros.ros.smpl_cloud import RECORD, fields_of
 from hmr_ros.ros.viewer import ViewerConfig
 
@@ -37,9 +37,9 @@ INPUTS = [
 ]
 OTHER_OUTPUTS = [
     ("~/body_model", "std_msgs/String", "JSON, latched: shape space, joint names, parents, number of faces, bundle and its sha256."),
-    ("/tf", "tf2_msgs/TFMessage", "`person_<id>/<joint>` with `publish_tf`, `body_<id>` with `publish_hri`; from the camera's frame."),
+    ("/tf", "tf2_msgs/TFMessage", "`person_<id>/<joint>` with `publish_tf`, `body_<id>` and the links of its URDF with `publish_hri`; from the camera's frame."),
     ("/diagnostics", "diagnostic_msgs/DiagnosticArray", "Rate, latency p50/p99/max of every stage, dropped and bad frames, why degraded."),
-    ("/humans/bodies/...", "hri_msgs", "With `publish_hri`: `tracked`, and of each body `roi`, `skeleton2d`, `joint_states` (REP-155)."),
+    ("/humans/bodies/...", "hri_msgs", "With `publish_hri`: `tracked`, and of each body `roi`, `skeleton2d`, `joint_states`, `urdf` (REP-155)."),
 ]  # fmt: skip
 SERVICES = [
     ("~/reset_tracks", "std_srvs/Trigger", "Forget every person; ids start over."),
@@ -52,9 +52,9 @@ SERVICES = [
 
 
 def page() -> str:
-    if _TOPICS.keys() != TOPIC_DOCS.keys():
-        raise SystemExit(f"publishers.TOPIC_DOCS and the topics differ: {_TOPICS.keys() ^ TOPIC_DOCS.keys()}")
-    outputs = [(f"~/{name}", ros_type(kind), TOPIC_DOCS[name]) for name, kind in _TOPICS.items()]
+    if TOPIC_TYPES.keys() != TOPIC_DOCS.keys():
+        raise SystemExit(f"publishers.TOPIC_DOCS and the topics differ: {TOPIC_TYPES.keys() ^ TOPIC_DOCS.keys()}")
+    outputs = [(f"~/{name}", ros_type(kind), TOPIC_DOCS[name]) for name, kind in TOPIC_TYPES.items()]
     fields = [(f.name, str(RECORD[f.name].base), f.count) for f in fields_of(RECORD)]
     sections = [
         HEAD,

@@ -152,8 +152,12 @@ def _read_manifest(path: Path) -> dict:
             raise BundleError(f"{file}: {key!r} is missing or not a {kind.__name__}: export the bundle again")
     encoder, crop = manifest.get("encoder", "keypoints"), manifest.get("crop_px")
     if not isinstance(encoder, str) or encoder not in ENCODERS:
-        raise BundleError(f"{file}: unknown encoder {encoder!r}; this version knows {', '.join(ENCODERS)}: update hmr_ros")
-    if encoder == "image" and not (isinstance(crop, list) and [type(side) for side in crop] == [int, int] and min(crop) > 0):
+        raise BundleError(
+            f"{file}: unknown encoder {encoder!r}; this version knows {', '.join(ENCODERS)}: update hmr_ros"
+        )
+    if encoder == "image" and not (
+        isinstance(crop, list) and [type(side) for side in crop] == [int, int] and min(crop) > 0
+    ):
         raise BundleError(f"{file}: 'crop_px' is not the height and width of a crop: export the bundle again")
     weights = list(manifest["loss_weights"].values())
     if len(weights) != NUM_LOSSES or not all(type(w) in (int, float) and abs(w) < 1e6 for w in weights):

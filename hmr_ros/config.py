@@ -47,15 +47,25 @@ class KeypointsConfig:
         "blazepose", "Where 2D keypoints come from: BlazePose, or other nodes' hri_msgs/Skeleton2D (topic).",
         choices=("blazepose", "topic"),
     )  # fmt: skip
+    landmarks: str = setting(
+        "full", "BlazePose's landmark model: 'lite', 'full' or 'heavy', each about twice as slow and more accurate than the one "
+        "before; all but full are fetched by name.",
+        choices=("lite", "full", "heavy"),
+    )  # fmt: skip
     model_dir: str = setting(
         "", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose)."
     )
-    max_people: int = setting(5, "People followed at once; the best-scored are kept.", low=1, high=32, dynamic=True)
+    max_people: int = setting(5, "People followed at once: the largest and best seen.", low=1, high=32, dynamic=True)
     min_score: float = setting(0.5, "Detections below this score are dropped.", low=0.0, high=1.0, dynamic=True)
     min_confidence: float = setting(
         0.5, "Keypoints below this confidence are not used.", low=0.0, high=1.0, dynamic=True
     )
     min_keypoints: int = setting(6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True)
+    both_ways: bool = setting(
+        True,
+        "Look at people as they are and in a mirror, in turn, and take the mean: as fast, and more accurate.",
+        dynamic=True,
+    )
     repair_flips: bool = setting(
         True, "Mirror people back whose left and right the detector exchanges for some frames.", dynamic=True
     )
@@ -69,7 +79,8 @@ class KeypointsConfig:
 class TtoConfig:
     max_steps: int = setting(10, "Test-time optimisation steps at most, per frame.", low=0, high=50, dynamic=True)
     deadline_ms: float = setting(
-        0.0, "Age a frame may reach, from capture stamp to result, before optimisation stops, in ms; 0: no deadline.",
+        0.0, "Age at which a frame is to be published, counted from its capture stamp, in ms: optimisation stops in time for it; "
+        "0: no deadline.",
         low=0.0, high=10000.0, dynamic=True,
     )  # fmt: skip
     tolerance: float = setting(
@@ -107,7 +118,7 @@ class TrackerConfig:
 class SmoothingConfig:
     enabled: bool = setting(True, "Smooth rotations and translation over time (One Euro filter).", dynamic=True)
     min_cutoff_hz: float = setting(
-        8.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
+        10.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
         1.5,

@@ -23,10 +23,10 @@ def line_chart(
     """
     width, height = size
     picture = np.full((height, width, 3), PAPER, np.uint8)
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    top = 1.15 * max(float(y.max()), 1e-9)
-    left_to_right = (x - x[0]) / max(float(x[-1] - x[0]), 1e-9)
-    points = np.stack([_LEFT + left_to_right * (width - _LEFT - _RIGHT), _row(y / top, height)], axis=-1)
+    times, values = np.asarray(x, float), np.asarray(y, float)
+    top = 1.15 * max(float(values.max()), 1e-9)
+    left_to_right = (times - times[0]) / max(float(times[-1] - times[0]), 1e-9)
+    points = np.stack([_LEFT + left_to_right * (width - _LEFT - _RIGHT), _row(values / top, height)], axis=-1)
     _text(picture, title, (_LEFT, 30), 0.6)
     _text(picture, axis, (width // 2 - 4 * len(axis), height - 12), 0.5)
     for share in np.linspace(0, 1, _LINES):
@@ -34,7 +34,7 @@ def line_chart(
         cv2.line(picture, (_LEFT, row), (width - _RIGHT, row), GRID, 1)
         _text(picture, f"{share * top:.0f}", (10, row + 5), 0.45)
         column = int(_LEFT + share * (width - _LEFT - _RIGHT))
-        _text(picture, f"{x[0] + share * (x[-1] - x[0]):.0f}", (column - 12, height - _BOTTOM + 20), 0.45)
+        _text(picture, f"{times[0] + share * (times[-1] - times[0]):.0f}", (column - 12, height - _BOTTOM + 20), 0.45)
     cv2.polylines(picture, [np.round(points).astype(np.int32)], False, GOOD, 2, cv2.LINE_AA)
     return picture
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
+from hmr_ros.camera import Camera
 from hmr_ros.config import PipelineConfig
+from hmr_ros.crop import BOX_MARGIN, keypoint_box
 from hmr_ros.keypoints.flips import FlipRepair
 from hmr_ros.keypoints.source import KeypointSource
 from hmr_ros.learned_cost import LearnedCost
@@ -58,7 +60,9 @@ class Pipeline:
         with clock("regress"):
             regression = self._regressor.look(seen, frame)
         with clock("tto"):
-            warm = self._warm_start.recall(ids, regression.state, frame.stamp_ns)
+            warm = None  # without steps, a start would be the answer
+            if self._config.tto.max_steps:
+                warm = self._warm_start.recall(ids, regression.state, frame.stamp_ns)
             stop_s = None if deadline_s is None else deadline_s - self._after_tto.expect(len(ids))
             fit = self._optimiser(regression, self._config.tto, stop_s, warm)
             self._warm_start.remember(ids, fit.state, frame.stamp_ns)
@@ -74,7 +78,7 @@ class Pipeline:
         pose = BodyPose(smooth.rotmat, smooth.betas, smooth.transl)
         joints, joint_rotmat = self.body.joints(pose.rotmat, pose.betas, pose.transl)
         after, before = (frame.camera.project(self._keypoints(p)) for p in (pose, fit.before))
-        confidence = _joint_confidence(seen, after)
+        confidence = joint_confidence(seen, after, frame.camera.project(joints), frame.camera)
         return tuple(
             Person(
                 id=int(ids[i]),
@@ -120,14 +124,17 @@ class Pipeline:
             stage.reset()
 
 
-def _joint_confidence(seen: Keypoints, projected_px: np.ndarray) -> np.ndarray:
-    """(N, 24): the detector's confidence in the keypoints near each joint, less where the body misses them."""
-    visible = np.where(seen.confidence[..., None] > 0, seen.uv, np.nan)
-    with np.errstate(all="ignore"):
-        size = np.nanmax(np.nanmax(visible, axis=1) - np.nanmin(visible, axis=1), axis=-1)
-    residual = np.linalg.norm(projected_px - seen.uv, axis=-1) / np.maximum(size, 1)[:, None]
+def joint_confidence(seen: Keypoints, keypoints_px: np.ndarray, joints_px: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N, 24): the detector's confidence in the keypoints near each joint, less where the body misses them; 0 outside the picture.
+
+    keypoints_px: (N, 23, 2) and joints_px: (N, 24, 2), where the body's own keypoints and joints fall in the image.
+    """
+    size = keypoint_box(seen.uv, seen.confidence)[1] / BOX_MARGIN
+    off_px = np.where(seen.confidence[..., None] > 0, keypoints_px - seen.uv, 0)
+    residual = np.linalg.norm(off_px, axis=-1) / np.maximum(size, 1)[:, None]
     trusted = seen.confidence * np.exp(-((residual / RESIDUAL_SCALE) ** 2))
-    return (trusted @ skeleton.JOINT_CONFIDENCE.T).astype(np.float32)
+    inside = ((joints_px >= -0.5) & (joints_px < np.array([camera.width, camera.height]) - 0.5)).all(axis=-1)
+    return np.where(inside, trusted @ skeleton.JOINT_CONFIDENCE.T, 0).astype(np.float32)
 
 
 class StageClock:

@@ -74,9 +74,7 @@ class Regressor:
     crop_px: height and width of what `encode` wants to see of each person, or None: it reads keypoints.
     """
 
-    def __init__(
-        self, encode: Graph, regress: Graph, loss_weights: np.ndarray, crop_px: tuple[int, int] | None = None
-    ):
+    def __init__(self, encode: Graph, regress: Graph, loss_weights: np.ndarray, crop_px: tuple[int, int] | None = None):
         self._encode, self._regress, self._loss_weights = encode, regress, loss_weights
         self._crop_px = crop_px
 

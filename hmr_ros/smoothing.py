@@ -82,9 +82,8 @@ class Smoother:
         recording that loops) starts the person anew.
         """
         fresh = _begin(np.asarray(ids, np.int64), rotmat, betas, transl, stamp_ns)
-        row = {int(id): i for i, id in enumerate(self._state.ids)}
-        known = np.array([i for i, id in enumerate(fresh.ids) if int(id) in row], int)
-        before = self._state[np.array([row[int(fresh.ids[i])] for i in known], int)]
+        known, rows = np.nonzero(fresh.ids[:, None] == self._state.ids)
+        before = self._state[rows]
         ordered = before.stamp_ns <= stamp_ns
         known, before = known[ordered], before[ordered]
         for values, stepped in zip(vars(fresh).values(), vars(self._step(before, fresh[known])).values()):

@@ -64,6 +64,8 @@ class Optimiser:
         before = self._readout(state=start.state, **start.fit_inputs)
         self._readout_cost.learn(len(start.state), self._clock() - began)
         best = _Best(start.state, before["loss"])
+        if warm is not None and self._too_late(len(warm), deadline_s):
+            warm = None  # no time to look at it
         if warm is not None:
             best.offer(warm, self._readout(state=warm, **start.fit_inputs)["loss"])
         state, previous, steps, stop = best.state.copy(), best.loss.copy(), 0, "max_steps"

@@ -2,9 +2,10 @@
 
 ros2 launch hmr_ros demo.launch.py source:=/path/to/clip.mp4 viewer:=true
 
-Takes every argument of hmr.launch.py too.
+Takes every argument of hmr.launch.py too; with image_transport:=compressed big pictures reach the node as JPEG.
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -27,13 +28,16 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
+    share = Path(get_package_share_directory("hmr_ros"))
+    profile = str(share / "config" / "fastdds_camera.xml")  # see docs/real_time.md
+    brand = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
     camera = Node(
         package="hmr_ros",
         executable="camera_publisher",
         arguments=[LaunchConfiguration("source"), "--loop", "--rate", LaunchConfiguration("rate")],
         remappings=[(name, LaunchConfiguration(name)) for name in ("image", "camera_info")],
+        additional_env={f"{brand}_DEFAULT_PROFILES_FILE": profile},
         output="screen",
     )
-    launch_file = Path(get_package_share_directory("hmr_ros")) / "launch" / "hmr.launch.py"
-    hmr = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(launch_file)))
+    hmr = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(share / "launch" / "hmr.launch.py")))
     return LaunchDescription([*declared, camera, hmr])

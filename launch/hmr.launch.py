@@ -7,6 +7,7 @@ for each, with a namespace of its own.
 
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -74,14 +75,22 @@ def explain(argument: str) -> str:
     item, default = ROWS[SETTINGS[argument]]
     choices = item.metadata["choices"]
     one_of = f"One of {', '.join(choices)}. " if choices else ""
-    return f"{item.metadata['doc']} {one_of}The node's default: {default!r}."
+    value = yaml.safe_load(share("config/hmr.yaml").read_text())["/**"]["ros__parameters"]
+    for part in SETTINGS[argument].split("."):
+        value = value.get(part, {})
+    in_file = "" if value == {} else f", in config/hmr.yaml: {value!r}"
+    return f"{item.metadata['doc']} {one_of}The node's default: {default!r}{in_file}."
+
+
+def share(path: str) -> Path:
+    return Path(get_package_share_directory("hmr_ros")) / path
 
 
 def start(context) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in (*GRAPH, *SETTINGS, *PROCESS)}
     settings = {SETTINGS[name]: parse(name, given[name]) for name in SETTINGS if given[name]}
     use_sim_time = {"use_sim_time": boolean("use_sim_time", given)}
-    params_file = given["params_file"] or str(Path(get_package_share_directory("hmr_ros")) / "config" / "hmr.yaml")
+    params_file = given["params_file"] or str(share("config/hmr.yaml"))
     logger = ".".join(filter(None, [*given["namespace"].split("/"), given["name"]]))
     common = {
         "package": "hmr_ros",
@@ -114,13 +123,12 @@ def start(context) -> list[Node]:
 
 def rviz(given: dict[str, str], use_sim_time: dict[str, bool]) -> Node:
     outputs = "/".join(["", *filter(None, given["namespace"].split("/")), given["name"]])
-    file = Path(get_package_share_directory("hmr_ros")) / "config" / "hmr.rviz"
     frame = ["-f", given["output_frame"]] if given["output_frame"] else []  # else the camera's, as the file says
     return Node(
         package="rviz2",
         executable="rviz2",
         name=f"{given['name']}_rviz",
-        arguments=["-d", str(file), *frame],
+        arguments=["-d", str(share("config/hmr.rviz")), *frame],
         parameters=[use_sim_time],
         remappings=[(f"/hmr/{topic}", f"{outputs}/{topic}") for topic in RVIZ_TOPICS],
         output="log",

@@ -59,10 +59,10 @@ def test_only_the_ros_room_imports_ros(path):
 
 @pytest.mark.parametrize("path", RUNTIME, ids=name)
 def test_heavy_libraries_are_imported_lazily(path):
-    assert not packages(path, top_level_only=True) & {"onnxruntime", "tensorrt", "ai_edge_litert", "rosbags"}
+    assert not packages(path, top_level_only=True) & {"onnxruntime", "tensorrt", "cuda", "ai_edge_litert", "rosbags"}
 
 
-@pytest.mark.parametrize("library", ["onnxruntime", "tensorrt", "ai_edge_litert"])
+@pytest.mark.parametrize("library", ["onnxruntime", "tensorrt", "cuda", "ai_edge_litert"])
 def test_heavy_libraries_live_in_one_file_each(library):
     assert len([path for path in RUNTIME if library in packages(path)]) <= 1
 

@@ -84,6 +84,23 @@ def test_manifest_without_a_key_names_it(copy, key):
         load_bundle(str(copy))
 
 
+@pytest.mark.parametrize("weights", [{}, {"a": 1.0}, dict.fromkeys("abcde", "1"), dict.fromkeys("abcde", float("nan"))])
+def test_loss_weights_are_five_numbers(copy, weights):
+    edit(copy, loss_weights=weights)
+    with pytest.raises(BundleError, match="'loss_weights' are not 5 numbers"):
+        load_bundle(str(copy))
+
+
+def test_golden_pair_that_is_none(copy):
+    import hashlib
+
+    (copy / "golden.npz").write_bytes(b"no archive")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    edit(copy, sha256={**manifest["sha256"], "golden.npz": hashlib.sha256(b"no archive").hexdigest()})
+    with pytest.raises(BundleError, match="golden pair of .* cannot be read"):
+        load_bundle(str(copy)).golden("adapt")
+
+
 @pytest.mark.parametrize("file", ["adapt.onnx", "golden.npz"])
 def test_truncated_file(copy, file):
     (copy / file).write_bytes((copy / file).read_bytes()[:-10])

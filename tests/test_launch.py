@@ -21,6 +21,7 @@ def hmr():
     spec = importlib.util.spec_from_file_location("hmr_launch", ROOT / "launch" / "hmr.launch.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.share = lambda path: ROOT / path  # as colcon would install it
     return module
 
 
@@ -48,6 +49,13 @@ def test_every_argument_is_described(hmr):
     assert {"image", "camera_info", "namespace", "deadline_ms", "viewer", "respawn"} <= {a.name for a in declared}
     for argument in declared:
         assert argument.description.endswith((".", "...")) or "..." in argument.description, argument.name
+
+
+def test_defaults_are_those_that_a_launched_node_has(hmr):
+    """config/hmr.yaml overrides the node's own."""
+    texts = {a.name: a.description for a in hmr.generate_launch_description().get_launch_arguments()}
+    assert texts["deadline_ms"].endswith("The node's default: 0.0, in config/hmr.yaml: 100.0.")
+    assert texts["max_people"].endswith("The node's default: 5.")
 
 
 def test_arguments_become_parameters_of_the_right_type(hmr):

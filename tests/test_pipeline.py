@@ -1,6 +1,7 @@
 """The whole way through the house on real frames: the demo clip, whose truth is known."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hmr_ros.config import ConfigError, PipelineConfig, TtoConfig, replace
 from hmr_ros.factory import build_pipeline
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
 from hmr_ros.media import open_media
+from hmr_ros.smoothing import Smoother
+from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame
 
 CLIP = "hmr_ros/assets/demo/walk.mp4"
@@ -105,3 +108,45 @@ def test_a_body_or_bundle_that_is_not_there_is_named():
         build_pipeline(replace(PipelineConfig(), {"model.bundle": "no-such-bundle"}))
     with pytest.raises(ConfigError, match="model.backend"):
         replace(PipelineConfig(), {"model.backend": "abacus"})
+
+
+def test_what_comes_after_optimisation_is_kept_back_of_its_deadline(frames, monkeypatch):
+    pipeline, told = build_pipeline(PipelineConfig()), []
+    optimise, smooth = Optimiser.__call__, Smoother.__call__
+
+    def spy(self, regression, config, deadline_s, *rest):
+        told.append(deadline_s)
+        return optimise(self, regression, config, deadline_s, *rest)
+
+    def slowly(self, *arguments):
+        time.sleep(0.05)
+        return smooth(self, *arguments)
+
+    monkeypatch.setattr(Optimiser, "__call__", spy)
+    monkeypatch.setattr(Smoother, "__call__", slowly)
+    for frame in frames[:2]:
+        pipeline(frame, 1e9)
+    assert told[0] == 1e9 and told[1] <= 1e9 - 0.05
+
+
+def test_without_steps_the_answer_is_the_regressors_with_a_warm_start_too(pipeline, frames):
+    def run(decay: float) -> list[np.ndarray]:
+        pipeline.reset()
+        changes = {"tto.max_steps": 0, "smoothing.enabled": False, "warm_start.decay": decay}
+        pipeline.update(replace(PipelineConfig(), changes))
+        return [person.rotmat for frame in frames[:4] for person in pipeline(frame).people]
+
+    for cold, warm in zip(run(0.0), run(0.8)):
+        np.testing.assert_array_equal(cold, warm)
+    pipeline.update(PipelineConfig())
+
+
+def test_a_warm_start_takes_fewer_steps(pipeline, frames):
+    def steps(decay: float) -> float:
+        pipeline.reset()
+        pipeline.update(replace(PipelineConfig(), {"warm_start.decay": decay}))
+        return sum(pipeline(frame).fit.steps for frame in frames)
+
+    cold = steps(0.0)
+    assert steps(PipelineConfig().warm_start.decay) < cold
+    pipeline.update(PipelineConfig())

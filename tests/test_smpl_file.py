@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -269,6 +270,54 @@ def test_truncated_files_are_refused(small_arrays, tmp_path, suffix, keep):
     path.write_bytes(content[: keep if keep >= 1 else int(keep * len(content))])
     with pytest.raises(BodyModelError, match="SMPL_NEUTRAL"):
         load_body(path)
+
+
+def pickled_laughs(depth: int = 60) -> bytes:
+    """Lists that hold the one before twice: 60 of them are a few hundred bytes, and 10^18 numbers when unfolded."""
+    value = [1.0]
+    for _ in range(depth):
+        value = [value, value]
+    return pickle.dumps({"v_template": value}, protocol=2)
+
+
+def test_files_that_claim_to_be_endless_are_refused(small_arrays, tmp_path):
+    """And at once: nothing is unfolded, printed or allocated on the word of a file."""
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(pickled_laughs())
+    with pytest.raises(BodyModelError, match="a list of objects where an array was expected"):
+        load_body(path)
+    sparse = b"cscipy.sparse._csc\ncsc_matrix\n)\x81}(X\x06\x00\x00\x00_shapeJ\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86ub"
+    path.write_bytes(b"\x80\x02}X\x0a\x00\x00\x00v_template" + sparse + b"s.")
+    with pytest.raises(BodyModelError, match="a sparse matrix of 2147483647 x 2147483647"):
+        load_body(path)
+    archive = tmp_path / "SMPL_NEUTRAL.npz"
+    with (
+        zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("v_template.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(1100):
+            member.write(bytes(1 << 20))
+    with pytest.raises(BodyModelError, match="which no body model does"):
+        load_body(archive)
+
+
+def test_a_dtype_that_is_endless_when_printed_is_not_printed(tmp_path):
+    laughs = pickled_laughs().split(b"v_template", 1)[1]
+    value = laughs[laughs.index(b"]") : laughs.rindex(b"s.")]
+    array = b"cnumpy\nndarray\n)\x81(K\x01K\x01\x85cnumpy\ndtype\n(" + value + b"tR\x89U\x01xtb"
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(b"\x80\x02}U\x0av_template" + array + b"s.")
+    with pytest.raises(BodyModelError, match="an array of list where numbers were expected"):
+        load_body(path)
+
+
+def test_a_file_cannot_alter_the_reader(tmp_path):
+    """BUILD on what a name stands for: the next file would be read by what this one left behind."""
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    for name in (b"_codecs\nencode\n", b"copyreg\n_reconstructor\n", b"numpy\nndarray\n", b"numpy\ndtype\n"):
+        path.write_bytes(b"\x80\x02c" + name + b"(N}U\x0c__defaults__(K\x07tstb.")
+        with pytest.raises(BodyModelError, match="not a readable SMPL pickle"):
+            load_body(path)
 
 
 def test_npz_of_objects_is_not_unpickled(small_arrays, tmp_path):

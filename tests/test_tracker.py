@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 
-from hmr_ros.config import TrackerConfig
+from hmr_ros import skeleton
+from hmr_ros.camera import Camera
+from hmr_ros.config import KeypointsConfig, TrackerConfig
+from hmr_ros.keypoints.blazepose import BlazePose
+from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
+from hmr_ros.media import open_media
 from hmr_ros.tracker import Tracker, keypoint_distance
-from hmr_ros.types import Keypoints
+from hmr_ros.types import Frame, Keypoints
 
 STEP_NS = 33_000_000
 SHAPE = np.random.default_rng(0).uniform([-40, -100], [40, 100], (23, 2)).astype(np.float32)
@@ -130,3 +135,38 @@ def test_distance_agrees_with_one_by_one():
         weight = ca[i] * cb[j]
         slow = sum(w * np.hypot(*(p - q)) for w, p, q in zip(weight, a[i], b[j])) / weight.sum()
         np.testing.assert_allclose(fast[i, j], slow)
+
+
+def test_crossing_people_of_whom_one_hides_the_other_keep_their_ids():
+    """The one behind is unseen for a third of a second while they cross; both walk on as before, in any order."""
+    tracker, rng = Tracker(TrackerConfig()), np.random.default_rng(3)
+    for i in range(60):
+        both = np.array([[100 + 10 * i, 200], [690 - 10 * i, 206]]) + rng.normal(0, 1.5, (2, 2))
+        hidden = 25 <= i < 35
+        order = np.array([0]) if hidden else rng.permutation(2) if i else np.arange(2)
+        assert tracker.update(people(*both[order]), i * STEP_NS).tolist() == order.tolist(), i
+    assert tracker.active_ids.tolist() == [0, 1]
+
+
+def test_somebody_whose_left_and_right_are_exchanged_stays_who_they_are():
+    tracker = Tracker(TrackerConfig())
+    for i in range(10):
+        seen = people((100 + 4 * i, 200))
+        if i in (5, 6):
+            mirror = list(skeleton.MIRRORED_KEYPOINTS)
+            seen = Keypoints(seen.uv[:, mirror], seen.confidence[:, mirror], seen.score)
+        assert tracker.update(seen, i * STEP_NS).tolist() == [0], i
+
+
+def test_two_real_people_keep_their_ids(request):
+    clip = request.config.rootpath.parent / "shared" / "media" / "pose2sim_two_person_cam01.mp4"
+    if not clip.is_file():
+        pytest.skip("needs ../shared/media/pose2sim_two_person_cam01.mp4")
+    try:
+        find_models("")
+    except KeypointModelError as missing:
+        pytest.skip(f"no keypoint models: {missing}")
+    tracker, detector = Tracker(TrackerConfig()), BlazePose(KeypointsConfig(max_people=2))
+    for _, (image, stamp_ns) in zip(range(15), open_media(clip)):
+        seen = detector.detect(Frame(image, Camera.guess(image.shape[1], image.shape[0]), stamp_ns))
+        assert sorted(tracker.update(seen, stamp_ns)) == [0, 1]

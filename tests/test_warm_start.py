@@ -9,7 +9,7 @@ from hmr_ros.warm_start import WarmStart
 IDS = np.array([7, 3])
 STATES = np.arange(8, dtype=np.float32).reshape(2, 4)
 ZERO = np.zeros((2, 4), np.float32)
-MS = 1_000_000
+FRAME_NS = 33_333_333
 
 
 @pytest.fixture
@@ -19,22 +19,33 @@ def memory():
     return memory
 
 
-def test_states_follow_their_ids_and_fade_towards_the_regressors(memory):
-    np.testing.assert_allclose(memory.recall(IDS[::-1], ZERO, 33 * MS), 0.5 * STATES[::-1])
+@pytest.mark.parametrize("frames, kept", [(0, 1.0), (1, 0.5), (2, 0.25), (0.5, 0.5**0.5)])
+def test_states_follow_their_ids_and_fade_with_time_towards_the_regressors(memory, frames, kept):
+    recalled = memory.recall(IDS[::-1], ZERO + 1, round(frames * FRAME_NS))
+    np.testing.assert_allclose(recalled, 1 + kept * (STATES[::-1] - 1), rtol=1e-5)
+    assert recalled.dtype == np.float32
 
 
-def test_strangers_and_the_long_unseen_get_the_regressors(memory):
-    np.testing.assert_allclose(memory.recall(np.array([7, 9]), ZERO, 33 * MS)[1], 0)
-    np.testing.assert_allclose(memory.recall(IDS, ZERO, 300 * MS), 0)
+def test_a_stranger_gets_the_regressors(memory):
+    recalled = memory.recall(np.array([7, 9]), ZERO, FRAME_NS)
+    np.testing.assert_allclose(recalled[0], 0.5 * STATES[0], rtol=1e-5)
+    np.testing.assert_allclose(recalled[1], 0)
 
 
-def test_time_that_runs_backwards_is_a_stranger_too(memory):
-    np.testing.assert_allclose(memory.recall(IDS, ZERO, -1), 0)
+@pytest.mark.parametrize("ids, stamp_ns", [([9, 10], FRAME_NS), ([7, 3], 10 * FRAME_NS), ([7, 3], -1), ([], 0)])
+def test_nothing_to_try_is_none_and_costs_no_readout(memory, ids, stamp_ns):
+    """Strangers only; unseen for too long; time that runs backwards; nobody."""
+    assert memory.recall(np.array(ids, int), ZERO[: len(ids)], stamp_ns) is None
+
+
+def test_the_newest_state_counts(memory):
+    memory.remember(IDS[:1], STATES[:1] + 10, 0)
+    np.testing.assert_allclose(memory.recall(IDS, ZERO, 0), STATES + [[10], [0]])
 
 
 def test_forgetting(memory):
-    memory.forget(np.array([7]))
-    np.testing.assert_allclose(memory.recall(IDS, ZERO, 0), 0.5 * STATES * [[0], [1]])
+    memory.forget(np.array([7, 99]))
+    np.testing.assert_allclose(memory.recall(IDS, ZERO, 0), STATES * [[0], [1]])
     memory.reset()
     assert memory.recall(IDS, ZERO, 0) is None
 

@@ -1,8 +1,8 @@
 """A training run as one safetensors file: weights, optimiser, and in its metadata the step, the settings, the commit and the data.
 
-    model/<name>                   weights
-    optimizer/<parameter>/<name>   the optimiser's moments
-    metadata: step, run            `run` is the JSON that `training.train.Run` describes itself with
+model/<name>                   weights
+optimizer/<parameter>/<name>   the optimiser's moments
+metadata: step, run            `run` is the JSON that `training.train.Run` describes itself with
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Checkpoint(NamedTuple):
 def load(path: Path) -> Checkpoint:
     """Read `save`'s file, or the older `checkpoint.pt` with `config.json` beside it (its weights only)."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path.resolve()}: `python -m training.train` writes one into its --out")
+        raise FileNotFoundError(
+            f"no checkpoint at {path.resolve()}: `python -m training.train` writes one into its --out"
+        )
     if path.suffix == ".pt":
         saved = torch.load(path, weights_only=True)
         run = json.loads((path.parent / "config.json").read_text())

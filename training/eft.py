@@ -47,7 +47,9 @@ def eft(
     """
     if config.scope in ("latent", "context"):
         if config.scope != model.config.scope:
-            raise ValueError(f"the model's scope is {model.config.scope}, not {config.scope}: load its weights into one that is")
+            raise ValueError(
+                f"the model's scope is {model.config.scope}, not {config.scope}: load its weights into one that is"
+            )
         return _fit_state(model, inputs, body, observed, steps, config)
     if config.meta_first and not isinstance(model.scope, HeadScope):
         raise ValueError(f"a meta-learned first step on weights needs a model of scope head, not {model.config.scope}")

@@ -27,13 +27,16 @@ from training import checkpoint
 from training.body import BodyArrays
 from training.config import MetaConfig, ModelConfig
 from training.graphs import Adapt, Encode, Readout, Regress
+from training.half import write_half
 from training.image.config import ImageModelConfig
 from training.image.model import ImageMetaHmr
 from training.losses import TERMS
 from training.model import MetaHmr
+from training.opset17 import lower
 from training.train import inner_weights
 
 OPSET = 18
+"""What PyTorch writes at least; `opset17` brings it down."""
 MODULES = {"encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
 LICENCE = "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)"
 TRACE_BATCH = 17
@@ -54,7 +57,8 @@ def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
     run = saved.run
     settings = run["config"]["model"]
     image = "backbone" in settings
-    model = (ImageMetaHmr if image else MetaHmr)((ImageModelConfig if image else ModelConfig)(**settings), torch.ones(len(TERMS)))
+    kind, config = (ImageMetaHmr, ImageModelConfig) if image else (MetaHmr, ModelConfig)
+    model = kind(config(**settings), torch.ones(len(TERMS)))
     model.load_state_dict(saved.model)
     return model.eval(), run
 
@@ -99,21 +103,11 @@ def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: 
     names, outputs = inputs_of(name, module.model), GRAPHS[name][1]
     per_person = [n for n in names if n not in BODY_INPUTS and n != "loss_weights"]
     values = tuple(inputs[n] for n in names)
-    constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-    def function(constants: list[Tensor], *inputs: Tensor):
-        return torch.func.functional_call(module, dict(zip(keys, constants)), inputs)
-
-    keys = list(constants)
-    trace = make_fx(function, decomposition_table=core_aten_decompositions(), tracing_mode="symbolic")
-    traced = trace(list(constants.values()), *values)
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
+    if names != ENCODERS["image"]:  # a backbone has no gradient here, and would take minutes to trace
+        module = gradients_made_explicit(module, values)
     people = torch.export.Dim("people", min=1, max=1024)
-    shapes = (tuple({0: people} if n in per_person else None for n in names),)
-    program = torch.export.export(
-        Bound(traced, constants.values()), values, dynamic_shapes=shapes, strict=False
-    ).run_decompositions()
+    shapes = tuple({0: people} if n in per_person else None for n in names)
+    program = torch.export.export(module, values, dynamic_shapes=(shapes,), strict=False).run_decompositions()
     exported = torch.onnx.export(
         program, dynamo=True, opset_version=OPSET, input_names=list(names), output_names=list(outputs), optimize=True,
         verbose=False,
@@ -124,7 +118,22 @@ def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: 
         del node.metadata_props[:]
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto)
-    onnx.save(proto, path)
+    onnx.save(lower(proto), path)
+
+
+def gradients_made_explicit(module: nn.Module, values: tuple[Tensor, ...]) -> nn.Module:
+    """The same function as a list of ordinary operations, those of its backward pass among them."""
+    constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    keys = list(constants)
+
+    def function(constants: list[Tensor], *inputs: Tensor):
+        return torch.func.functional_call(module, dict(zip(keys, constants)), inputs)
+
+    trace = make_fx(function, decomposition_table=core_aten_decompositions(), tracing_mode="symbolic")
+    traced = trace(list(constants.values()), *values)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return Bound(traced, constants.values())
 
 
 class Bound(nn.Module):
@@ -175,6 +184,8 @@ def export(config: ExportConfig) -> Path:
         folder = Path(made)
         for name, inputs in example_inputs(model, body, weights, TRACE_BATCH).items():
             export_graph(name, MODULES[name](model), inputs, folder / f"{name}.onnx")
+        if isinstance(model, ImageMetaHmr):
+            write_half(folder / "encode.onnx", folder / "encode_fp16.onnx")
         np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weights))
         files = sorted(p for p in folder.iterdir())
         manifest = {
@@ -185,7 +196,7 @@ def export(config: ExportConfig) -> Path:
             **({"crop_px": model.image.crop_px} if isinstance(model, ImageMetaHmr) else {}),
             "scope": model.config.scope,
             "loss_weights": dict(zip(TERMS, weights.tolist())),
-            "opset": OPSET,
+            "opset": max(onnx.load(file).opset_import[0].version for file in files if file.suffix == ".onnx"),
             "licence": run.get("licence", LICENCE),
             "trained": {"history": run["history"], "exported_at": checkpoint.commit()},
             "metrics": {},  # `training.evaluate --record` fills it

@@ -70,9 +70,7 @@ class Adapt(nn.Module):
         fit = FitInputs.of(*inputs)
         state = fit.state.detach().requires_grad_()
         prediction = self.model.decode(state, fit.features, fit.bbox_info, fit.body)
-        return adapt_step(
-            self.model, state, prediction, fit.features, fit.bbox_info, fit.target, fit.loss_weights
-        )
+        return adapt_step(self.model, state, prediction, fit.features, fit.bbox_info, fit.target, fit.loss_weights)
 
 
 class Readout(nn.Module):

@@ -113,7 +113,9 @@ class MetaHmr(nn.Module):
         own = self.state_dict()
         fitting = {n: value for n, value in weights.items() if n in own and own[n].shape == value.shape}
         if wrong := sorted((set(own) ^ set(fitting)) - {"log_inner_lr", "curvature"}):
-            raise ValueError(f"these weights are of another architecture: {', '.join(wrong[:5])} differ; see --model.width")
+            raise ValueError(
+                f"these weights are of another architecture: {', '.join(wrong[:5])} differ; see --model.width"
+            )
         self.load_state_dict(fitting, strict=False)
 
     def encode(
@@ -160,4 +162,3 @@ class MetaHmr(nn.Module):
         xy, depth = (posed.keypoints + pelvis.unsqueeze(1)).split([2, 1], dim=-1)
         projected = (xy / depth.clamp_min(NEAR_M) - center.unsqueeze(1)) / (size / 2).unsqueeze(1)
         return Prediction(rotmat, betas, pelvis - posed.pelvis, posed.joints, posed.keypoints, projected)
-

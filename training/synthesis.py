@@ -64,6 +64,11 @@ class Sample(NamedTuple):
         """What `MetaHmr.encode` takes."""
         return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d, self.bbox_info
 
+    @property
+    def observed(self) -> tuple[Tensor, ...]:
+        """What test-time optimisation holds a prediction against."""
+        return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d
+
     def to(self, device: torch.device) -> Sample:
         truth = Target(*(value.to(device) for value in self.truth))
         return Sample(*(value.to(device) for value in self.inputs), truth, self.transl.to(device))
@@ -81,7 +86,9 @@ class Poses:
             raise FileNotFoundError(f"no motion capture at {path.resolve()}: give --data the folder with {path.name}")
         with np.load(path) as file:
             if "axes" in file and str(file["axes"]) != "y_up":
-                raise ValueError(f"{path}: poses are relative to a camera, not motion capture; `training.prepare` pose sets are")
+                raise ValueError(
+                    f"{path}: poses are relative to a camera, not motion capture; `training.prepare` pose sets are"
+                )
             return file["poses"].astype(np.float32)
 
     @staticmethod

@@ -31,8 +31,8 @@ from training.processes import Processes, processes
 from training.synthesis import Poses, Sample, Synthesis
 
 
-def make_model(config: TrainConfig) -> MetaHmr:
-    model = MetaHmr(config.model, weights_of(config.loss))
+def make_model(config: TrainConfig, kind: type[MetaHmr] = MetaHmr) -> MetaHmr:
+    model = kind(config.model, weights_of(config.loss))
     model.log_loss_weights.requires_grad_(config.meta.learn_loss_weights)
     model.reliability_head.requires_grad_(config.meta.learn_loss_weights)
     if not config.meta.learn_step_sizes:
@@ -69,7 +69,7 @@ def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, 
     """The training loss of one batch (scalar): before adaptation, after each of `steps` inner steps, and of the auxiliary."""
     features = model.encode(*sample.inputs)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
-    target = pseudo_target(*sample.inputs[:4], auxiliary)
+    target = pseudo_target(*sample.observed, auxiliary)
     weights, outer_weights = inner_weights(model, config.meta), weights_of(config.loss).to(sample.keypoints)
 
     def against_truth(prediction) -> Tensor:
@@ -90,7 +90,7 @@ def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body:
     with torch.no_grad():
         features = model.encode(*sample.inputs)
         state, auxiliary = model.regress(features, sample.bbox_info, body)
-        target = pseudo_target(*sample.inputs[:4], auxiliary)
+        target = pseudo_target(*sample.observed, auxiliary)
         weights = inner_weights(model, config.meta)
     predictions = adapt(model, state, features, sample.bbox_info, target, weights, body, steps)
     return [1000 * (p.joints - sample.truth.joints).norm(dim=-1).mean().item() for p in predictions]
@@ -130,19 +130,24 @@ class Run:
         self.config, self.step = config, 0
         config.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.model = make_model(config)
+        self.model = self.make_model()
+        history = []
         if config.init:
-            self.model.load_matching(load(config.init).model)
+            source = load(config.init)
+            self.model.load_matching(source.model)
+            history = source.run["history"]
         self.model.to(device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=1e-4)
         self.checkpoint = config.out / "checkpoint.safetensors"
-        history = []
         if self.checkpoint.is_file():
             history = self._resume(load(self.checkpoint))
         now = {"from_step": self.step, "config": asdict(config), "commit": commit(), "torch": torch.__version__}
         now["data"] = data_identity(files)
         self.description = {**now, "history": [*history, now]}
+
+    def make_model(self) -> MetaHmr:
+        return make_model(self.config)
 
     def _resume(self, saved: Checkpoint) -> list[dict]:
         self.model.load_state_dict(saved.model)
@@ -240,7 +245,8 @@ class Report:
             self.bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         if run.step % config.checkpoint_every == 0 or run.step == config.steps:
             run.save()
-            errors = mpjpe_by_steps(run.model, self.validation, 5, config, self.body)
+            errors = mpjpe_by_steps(run.model.eval(), self.validation, 5, config, self.body)
+            run.model.train()
             for step in (0, 1, 5):
                 self.log.add_scalar(f"val_mpjpe_mm/{step}", errors[step], run.step)
             tqdm.write(f"step {run.step}: val MPJPE mm by TTO steps: " + " ".join(f"{e:.1f}" for e in errors))

@@ -67,7 +67,7 @@ class Cuda:
         graph = self._check(captured)
         executable = self._check(self._api.cudaGraphInstantiate(graph, 0))
         self._check(self._api.cudaGraphDestroy(graph))
-        return _Replay(self, executable)
+        return _Replay(self, executable, work)
 
     def elapsed_ms(self, work: Callable[[], None]) -> float:
         """Time on the GPU from the first to the last operation that `work` puts into the stream, by CUDA events."""
@@ -98,10 +98,10 @@ class DeviceBuffer:
 
 
 class _Replay:
-    """A captured CUDA graph."""
+    """A captured CUDA graph. It holds on to `work`, for the graph goes on using the memory of whatever was captured."""
 
-    def __init__(self, cuda: Cuda, executable: Any):
-        self._cuda, self._executable = cuda, executable
+    def __init__(self, cuda: Cuda, executable: Any, work: Callable[[], None]):
+        self._cuda, self._executable, self._work = cuda, executable, work
         weakref.finalize(self, cuda._api.cudaGraphExecDestroy, executable).atexit = False
 
     def __call__(self) -> None:
@@ -125,7 +125,7 @@ def _import_api() -> Any:
     if status != runtime.cudaError_t.cudaSuccess:
         raise BackendError(
             f"CUDA does not start: {_explain(runtime, status)}. Driver and cuda-python must be of the same major version; in a "
-            "container the GPU must be passed in (`--gpus all`, or `--runtime nvidia` on a Jetson)"
+            "container the GPU must be passed in (`--gpus all`; on a Jetson `--runtime nvidia` too)"
         )
     if not count:
         raise BackendError("CUDA sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES")

@@ -36,7 +36,7 @@ class TensorRt:
         self.version = str(tensorrt.__version__)
         if tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST:
             raise BackendError(f"TensorRT {self.version} is too old: 8.6 or newer (JetPack 6 or newer)")
-        self._api, self._cuda, self._complaints = tensorrt, cuda, []
+        self.api, self.cuda, self._complaints = tensorrt, cuda, []
         self._logger = _logger(tensorrt, self._complaints)
         self._runtime = tensorrt.Runtime(self._logger)
 
@@ -45,7 +45,7 @@ class TensorRt:
 
         half: whether the file computes in float16. progress: told the finished share, 0 to 1 (not by TensorRT 8).
         """
-        trt = self._api
+        trt = self.api
         builder = trt.Builder(self._logger)
         network = builder.create_network(self._network_flags())
         parser = trt.OnnxParser(network, self._logger)
@@ -56,8 +56,11 @@ class TensorRt:
             )
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)
-        if half and not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
-            config.set_flag(trt.BuilderFlag.FP16)  # TensorRT 8: permission to do what the file says
+        if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):  # TensorRT 8
+            # Several contexts of one profile, as always from 10 on.
+            config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+            if half:
+                config.set_flag(trt.BuilderFlag.FP16)  # permission to do what the file says
         for at_least, mostly, at_most in PROFILES:
             config.add_optimization_profile(_profile(builder, network, at_least, mostly, at_most))
         if hasattr(config, "progress_monitor"):
@@ -75,10 +78,10 @@ class TensorRt:
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise BackendError(f"TensorRT {self.version} cannot load the plan: {self._complained()}")
-        return TensorRtEngine(self._api, engine, self._cuda)
+        return TensorRtEngine(self, engine)
 
     def _network_flags(self) -> int:
-        known = self._api.NetworkDefinitionCreationFlag
+        known = self.api.NetworkDefinitionCreationFlag
         wanted = ("EXPLICIT_BATCH", "STRONGLY_TYPED")  # the only kind there is from 10 on; not in 8
         return sum(1 << int(getattr(known, flag)) for flag in wanted if hasattr(known, flag))
 
@@ -89,8 +92,10 @@ class TensorRt:
 class TensorRtEngine:
     """A loaded plan."""
 
-    def __init__(self, api: Any, engine: Any, cuda: Cuda):
-        self._api, self._engine, self._cuda = api, engine, cuda
+    def __init__(self, library: TensorRt, engine: Any):
+        self._library = library  # its logger and its runtime must outlive the engine
+        self._api, self._engine, self._cuda = library.api, engine, library.cuda
+        api, cuda = self._api, self._cuda
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         for name in names:
             if engine.get_tensor_dtype(name) != api.DataType.FLOAT:
@@ -101,14 +106,16 @@ class TensorRtEngine:
         self.outputs = {name: shape for name, shape in shapes.items() if not is_input[name]}
         self.max_people = PROFILES[-1][-1]
         # One for all contexts, of which only one runs at a time.
-        self._scratch_size = int(getattr(engine, "device_memory_size_v2", 0) or engine.device_memory_size)
+        sizes = (getattr(engine, name, None) for name in ("device_memory_size_v2", "device_memory_size"))  # new, old
+        self._scratch_size = next(size for size in sizes if size is not None)
         self._scratch = cuda.allocate(self._scratch_size)
 
     def prepare(self, people: int, addresses: dict[str, int]) -> Callable[[], None]:
         """See `device_graph.Engine`. A context of its own: NVIDIA asks for one per captured CUDA graph."""
         context = self._context()
         profile = next(i for i, (_, _, at_most) in enumerate(PROFILES) if people <= at_most)
-        context.set_optimization_profile_async(profile, self._cuda.stream)
+        if not context.set_optimization_profile_async(profile, self._cuda.stream):
+            raise BackendError(f"the engine has no kernels for {people} people")
         self._cuda.synchronize()
         for name, shape in self.inputs.items():
             if not context.set_input_shape(name, tuple(people if n == -1 else n for n in shape)):

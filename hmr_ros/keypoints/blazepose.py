@@ -15,7 +15,7 @@ from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
-from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways
+from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways, look_plainly
 from hmr_ros.keypoints.duplicates import distinct, unknown_boxes, unknown_regions
 from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import region_from_box, region_size
@@ -26,6 +26,8 @@ from hmr_ros.types import Frame, Keypoints
 NEWCOMERS = 2
 """Proposals that are looked at in one frame, which bounds its time; in the first frame also two for everyone wanted, since
 some turn out to be nobody."""
+STAY = 1.3
+"""Who is followed counts this much more where there are more people than wanted, so that two of like size don't take turns."""
 
 
 class BlazePose:
@@ -33,7 +35,7 @@ class BlazePose:
 
     def __init__(self, config: KeypointsConfig):
         self.config = config
-        detector, landmarks = find_models(config.model_dir)
+        detector, landmarks = find_models(config.model_dir, config.landmarks)
         self._detector = PersonDetector(LiteRtModel(detector))
         self._landmark_model = LandmarkModel(LiteRtModel(landmarks))
         self.reset()
@@ -53,25 +55,32 @@ class BlazePose:
         if start:
             self.reset()
             self._search = Search(width, height)
-        followed = [look_again(self._landmark_model, image, look, frame.stamp_ns) for look in self._looks[:limit]]
+        followed = [self._follow(frame, look) for look in self._looks[:limit]]
         people = distinct([person for person in followed if person.score >= self.config.min_score])
         missing = [
             look.next_region for look, person in zip(self._looks, followed) if not any(person is p for p in people)
         ]
         windows = self._search.next(self.config.redetect_every, [p.next_region for p in people], missing)
-        if len(people) < limit:
-            if frame.boxes is None:
-                proposals = unknown_regions(self._search_windows(image, windows), people)
-            else:
-                proposals = region_from_box(unknown_boxes(frame.boxes, people))
-            proposals = proposals[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
-            people = distinct(people + self._newcomers(frame, proposals), incumbents=len(people))[:limit]
-        # Scores are nearly 0 or 1, so this mostly puts the largest, the nearest, first.
-        people.sort(key=lambda person: -person.score * region_size(person.next_region))
-        self._looks = people
+        if frame.boxes is None:
+            proposals = unknown_regions(self._search_windows(image, windows), people)
+        else:
+            proposals = region_from_box(unknown_boxes(frame.boxes, people))
+        if len(people) >= limit:  # only who would take somebody's place is worth a look
+            smallest = min(region_size(person.next_region) for person in people)
+            proposals = proposals[region_size(proposals) > STAY * smallest]
+        proposals = proposals[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
+        people = distinct(people + self._newcomers(frame, proposals), incumbents=len(people))
+        stay = [STAY if any(person is look for look in followed) else 1 for person in people]
+        ranked = sorted(zip(people, stay), key=lambda pair: -pair[1] * importance(pair[0]))
+        self._looks = people = sorted((person for person, _ in ranked[:limit]), key=importance, reverse=True)
         return to_keypoints(people, width, height, self.config.min_confidence), np.array(
             [p.world for p in people], np.float32
         ).reshape(-1, NUM_LANDMARKS, 3)
+
+    def _follow(self, frame: Frame, last: Look) -> Look:
+        if self.config.both_ways:
+            return look_again(self._landmark_model, frame.image, last, frame.stamp_ns)
+        return look_plainly(self._landmark_model, frame.image, last.next_region, frame.stamp_ns)
 
     def _newcomers(self, frame: Frame, proposals: np.ndarray) -> list[Look]:
         """People in the proposed regions, the largest first: that is the nearest.
@@ -82,7 +91,8 @@ class BlazePose:
         model, image = self._landmark_model, frame.image
         first = [model(image, region) for region in proposals]
         regions = [p.next_region for p in first if p.score >= self.config.min_score]
-        second = [look_both_ways(model, image, region, frame.stamp_ns) for region in regions]
+        look = look_both_ways if self.config.both_ways else look_plainly
+        second = [look(model, image, region, frame.stamp_ns) for region in regions]
         second = [person for person in second if person.score >= self.config.min_score]
         return sorted(second, key=lambda person: -region_size(person.next_region))
 
@@ -92,6 +102,11 @@ class BlazePose:
         regions = np.concatenate([np.zeros((0, 2, 2), np.float32)] + [r for r, _ in found])
         scores = np.concatenate([np.zeros(0, np.float32)] + [s for _, s in found])
         return regions[np.argsort(-scores, kind="stable")]
+
+
+def importance(person: Landmarks) -> float:
+    """The larger, the nearer; the better seen, the surer. The score alone is nearly 0 or 1."""
+    return float(person.score * person.confidence.mean() * region_size(person.next_region))
 
 
 def to_keypoints(people: Sequence[Landmarks], width: int, height: int, min_confidence: float) -> Keypoints:

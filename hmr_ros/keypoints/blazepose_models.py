@@ -1,4 +1,4 @@
-"""The two BlazePose model files: what they are, where they live, and whether they are intact. Standard library only."""
+"""BlazePose's model files: what they are, where they live, and whether they are intact. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ModelFile:
     name: str
     sha256: str
     member: str
-    """Path inside the mediapipe wheel."""
+    """Path inside the package that holds it: mediapipe's wheel, or the npm package's archive."""
 
 
 DETECTOR = ModelFile(
@@ -33,6 +33,19 @@ LANDMARKS = ModelFile(
     "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
 )
 MODEL_FILES = (DETECTOR, LANDMARKS)
+"""What everybody needs; all in mediapipe's wheel."""
+LANDMARKS_HEAVY = ModelFile(
+    "pose_landmark_heavy.tflite",
+    "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe",
+    "package/pose_landmark_heavy.tflite",
+)
+LANDMARKS_LITE = ModelFile(
+    "pose_landmark_lite.tflite",
+    "f17bfbecadb61c3be1baa8b8d851cc6619c870a87167b32848ad20db306b9d61",
+    "package/pose_landmark_lite.tflite",
+)
+OTHER_LANDMARKS = {"heavy": LANDMARKS_HEAVY, "lite": LANDMARKS_LITE}
+"""Only in the npm package; to be fetched by name."""
 
 
 def default_model_dir() -> Path:
@@ -45,14 +58,17 @@ def is_intact(path: Path, model: ModelFile) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == model.sha256
 
 
-def find_models(model_dir: str = "") -> tuple[Path, Path]:
+def find_models(model_dir: str = "", landmarks: str = "full") -> tuple[Path, Path]:
     """Paths of detector and landmark model. Raises KeypointModelError when one is missing or damaged.
 
-    model_dir: the folder that holds both; empty for `default_model_dir`.
+    model_dir: the folder that holds both; empty for `default_model_dir`. landmarks: full, heavy or lite.
     """
     folder = Path(model_dir).expanduser() if model_dir else default_model_dir()
     option = f" --dir {folder}" if model_dir else ""
-    for model in MODEL_FILES:
+    detector, wanted = MODEL_FILES
+    if landmarks in OTHER_LANDMARKS:
+        wanted, option = OTHER_LANDMARKS[landmarks], f"{option} --landmarks {landmarks}"
+    for model in (detector, wanted):
         path = folder / model.name
         if not path.is_file():
             raise KeypointModelError(
@@ -63,4 +79,4 @@ def find_models(model_dir: str = "") -> tuple[Path, Path]:
                 f"{path} is not the keypoint model we know (its sha256 is not {model.sha256[:12]}...; a cut-off copy?): "
                 f"fetch it again with `{FETCH_COMMAND}{option}`"
             )
-    return folder / DETECTOR.name, folder / LANDMARKS.name
+    return folder / detector.name, folder / wanted.name

@@ -38,6 +38,12 @@ class Look(Landmarks):
     """(33, 2) sides of the region: how `raw` differs from the look before, if there was one."""
 
 
+def look_plainly(model: LandmarkModel, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
+    """The network as it is."""
+    raw = model(image, region)
+    return _look(raw, False, stamp_ns, raw.world, raw.confidence, np.zeros_like(raw.uv))
+
+
 def look_both_ways(model: LandmarkModel, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
     """Both looks at once, for people without a past. Where they don't agree, the plain one alone."""
     plain, mirrored = model(image, region), model(image, region, mirrored=True)

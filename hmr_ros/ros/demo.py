@@ -100,7 +100,8 @@ def play_and_record(
             processes.append(player)
             clip_s = options.showings * ((media.frames or 0) / media.fps / options.rate + options.still_seconds)
             watch.spin(lambda: player.poll() is not None, START_TIMEOUT_S + 3 * clip_s, "the camera to finish")
-            watch.spin(after(DRAIN_S), 2 * DRAIN_S, "the last answers")
+            rested = after(DRAIN_S)
+            watch.spin(lambda: rested() and recorder.node_is_idle, START_TIMEOUT_S, "the last answers")
         finally:
             for process in reversed(processes):
                 stop(process)
@@ -206,10 +207,9 @@ def player_arguments(media: Media, camera: Camera, stamps_file: Path, options: a
 
 def camera_environment() -> dict[str, str]:
     """Of a process that publishes images: whole ones through shared memory, under Fast DDS, unless the user has chosen otherwise."""
-    return (
-        dict.fromkeys(("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"), str(FASTDDS_CAMERA))
-        | os.environ
-    )
+    # Later releases warn of the older name.
+    brand = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
+    return {f"{brand}_DEFAULT_PROFILES_FILE": str(FASTDDS_CAMERA)} | os.environ
 
 
 def start(module: str, arguments: list[str], log=None, env: dict[str, str] | None = None) -> subprocess.Popen:

@@ -76,23 +76,23 @@ class HmrNode(Node):
         return self.trigger_configure() == done and self.trigger_activate() == done
 
     def on_configure(self, state: State) -> TransitionCallbackReturn:
-        if not self._try("configure", self._configure):
+        if not self._try("cannot configure:", self._configure):
             self._release()
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
-        if not self._try("activate", self._activate):
+        if not self._try("cannot activate:", self._activate):
             self._stop()
             return TransitionCallbackReturn.FAILURE
         return super().on_activate(state)
 
-    def _try(self, what: str, transition: Callable[[], None]) -> bool:
+    def _try(self, complaint: str, transition: Callable[[], None]) -> bool:
         try:
             transition()
         # A robot's launch file must see a clear line and a failed transition, whatever is missing.
         except Exception as error:
-            self._failure = f"cannot {what}: {error or type(error).__name__}"
+            self._failure = f"{complaint} {error or type(error).__name__}"
             self.get_logger().error(self._failure)
             self.get_logger().debug(traceback.format_exc())
             return False
@@ -194,7 +194,8 @@ class HmrNode(Node):
         """Called by the worker."""
         for person in result.people:
             if not (np.isfinite(person.joints).all() and np.isfinite(person.rotmat).all()):
-                self._worker.reset()  # what smoothing remembers of them is spoilt too
+                if worker := self._worker:
+                    worker.reset()  # what smoothing remembers of them is spoilt too
                 raise ValueError(f"person {person.id} is not finite: nothing is published, every person is forgotten")
         try:
             self._last = frame, result

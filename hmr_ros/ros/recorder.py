@@ -41,6 +41,12 @@ class Recorder(Node):
         return {key[len(prefix) :]: int(value) for key, value in found.items()}
 
     @property
+    def node_is_idle(self) -> bool:
+        """Every image that it has received has met its fate, as far as it last said."""
+        fates = (self.counts.get(fate, 0) for fate in ("processed", "dropped", "bad", "failed", "waiting"))
+        return sum(fates) == self.counts.get("received", 0)
+
+    @property
     def node_is_up(self) -> bool:
         return self.count_publishers(self.topic) > 0
 

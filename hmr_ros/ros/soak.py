@@ -34,7 +34,7 @@ from hmr_ros.ros.demo import DemoError, isolate, start, stop
 from hmr_ros.ros.publishers import TOPIC_TYPES
 from hmr_ros.ros.recorder import Recorder
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 WARM_UP_S = 60.0
 """Memory grows to its working size in this time, and should stay there afterwards."""
 ALLOWED_MB = 8.0

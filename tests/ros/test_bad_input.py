@@ -43,7 +43,7 @@ class Bench:
     """The node, and what became of the images given to it."""
 
     def __init__(self, build, **settings):
-        values = {"camera_info_timeout_s": 0.0, "autostart": False, **settings}
+        values = {"camera_info_timeout_s": 0.0, "autostart": False, "stale_after_s": 3600.0, **settings}
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
         self.node = HmrNode(build, namespace="bad_input", parameter_overrides=overrides)
         self.results = []
@@ -62,7 +62,7 @@ class Bench:
         stamp_ns = self.node.get_clock().now().nanoseconds if stamp_ns is None else stamp_ns
         image.header.stamp.sec, image.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
         before = self.counts()
-        self.node._on_image(image, 0)
+        self.node._on_image(image, 0, 0)
         end = time.monotonic() + WAIT_S
         while not (fate := [k for k, n in self.counts().items() if n > before[k] and k != "received"]):
             assert time.monotonic() < end, f"waited {WAIT_S:g} s for the image's fate"
@@ -350,7 +350,7 @@ def test_images_faster_than_it_can_work_are_dropped_and_every_one_is_counted(ben
     before, image = bench.counts(), message(person)
     began_s = time.monotonic()
     for i in range(120):
-        bench.node._on_image(image, 0)
+        bench.node._on_image(image, 0, 0)
         time.sleep(max(0.0, began_s + i / 120 - time.monotonic()))
     end = time.monotonic() + WAIT_S
     while True:

@@ -55,7 +55,10 @@ def test_crops_binning_and_resizing_are_followed(changes, size, scale, offset):
     [
         (None, "no CameraInfo"),
         (info(k=np.zeros(9)), "not calibrated"),
-        (info(k=np.diag([np.nan, 500, 1]).ravel()), "cannot be right"),
+        (info(k=np.diag([np.nan, 500, 1]).ravel()), "NaN or infinite values and cannot be right"),
+        (info(k=np.eye(3).ravel()), "focal lengths 1, 1 for 640 pixels and cannot be right"),
+        (info(k=np.diag([1e9, 1e9, 1]).ravel()), "cannot be right"),
+        (info(k=np.array([500, 0, 1e9, 0, 500, 200, 0, 0, 1])), "principal point at 1e+09, 200"),
         (info(k=np.diag([-500.0, 500, 1]).ravel()), "cannot be right"),
         (info(width=640, height=640), "for 640x640 pixels but the image has 640x480"),
     ],
@@ -75,7 +78,8 @@ def test_distortion():
     fisheye = read_camera(info(d=D[:4], distortion_model="equidistant"), 640, 480).camera
     assert fisheye.distortion_model == "equidistant"
     for d, model, reason in (
-        (D, "spherical", "not one of"), (D[:3], "plumb_bob", "3 coefficients"), ([np.nan] * 5, "plumb_bob", "do not fit")
+        (D, "spherical", "not one of"), (D[:3], "plumb_bob", "3 coefficients"), ([np.nan] * 5, "plumb_bob", "do not fit"),
+        ([1e6] * 5, "plumb_bob", "cannot be undone"), ([-1e6, 0, 0, 0], "equidistant", "cannot be undone"),
     ):  # fmt: skip
         reading = read_camera(info(d=d, distortion_model=model), 640, 480)
         assert reason in reading.warning and reading.camera.D is None and not reading.camera.assumed

@@ -56,11 +56,12 @@ def test_packed_colours_are_exact(encoding, padding):
 
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("padding", [0, 6])
-@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16"])
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16", "16UC3", "16UC4"])
 def test_sixteen_bits_keep_their_upper_byte(encoding, padding, big):
     rgb = picture()
     channels = {**dict(zip("rgb", np.moveaxis(rgb.astype(np.uint16) * 257, -1, 0))), "a": np.zeros(rgb.shape[:2], "u2")}
-    pixels = np.stack([channels[c] for c in encoding[:-2]], axis=-1)
+    order = {"16UC3": "bgr", "16UC4": "bgra"}.get(encoding, encoding[:-2])
+    pixels = np.stack([channels[c] for c in order], axis=-1)
     np.testing.assert_array_equal(image_to_rgb(message(pixels, encoding, padding, big)), rgb)
 
 
@@ -100,6 +101,16 @@ def test_yuv420(encoding):
     assert np.abs(found.astype(int) - picture()).max() <= 10
 
 
+@pytest.mark.parametrize("padding", [0, 16])
+def test_yuv444(padding):
+    y, u, v = yuv(picture())
+    luma = np.pad(y, ((0, 0), (0, padding)))
+    chroma = np.pad(np.stack((u, v), axis=-1).reshape(HEIGHT, 2 * WIDTH), ((0, 0), (0, 2 * padding)))
+    msg = message(y, "nv24", padding)
+    msg.data = array("B", luma.tobytes() + chroma.tobytes())
+    assert np.abs(image_to_rgb(msg).astype(int) - picture()).max() <= 4
+
+
 def test_rgb8_is_not_copied():
     msg = message(picture(), "rgb8")
     assert np.shares_memory(image_to_rgb(msg), np.frombuffer(msg.data, np.uint8))
@@ -131,7 +142,10 @@ def bad(**changes):
         (bad(data=array("B")), "0 bytes of data"),
         (bad(width=1, height=1, step=3), "1x1"),
         (bad(width=0, height=0, step=0), "0x0"),
-        (bad(height=2**31), "bytes of data"),
+        (bad(height=2**31), "at most 32766"),
+        (bad(height=30000), "bytes of data"),
+        (bad(encoding="32FC3"), "numbers that may mean anything"),
+        (bad(encoding="x" * 10**6), "unknown encoding 'x{40}'"),
         (bad(encoding="uyvy", width=33), "odd width"),
         (bad(encoding="nv12", height=33), "odd size"),
     ],

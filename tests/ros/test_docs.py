@@ -35,3 +35,21 @@ def test_the_node_prints_what_troubleshooting_quotes(message):
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([\w./]+\.md)", page.read_text()):
         assert (page.parent / target).is_file(), target
+
+
+def robustness_rows() -> list[tuple[str, str]]:
+    """(what you see, the tests named) of every row of docs/robustness.md."""
+    rows = [row.split(" | ") for row in (DOCS / "robustness.md").read_text().splitlines() if row.startswith("| ")]
+    return [(row[2], row[3]) for row in rows if len(row) == 4 and "test_" in row[3]]
+
+
+def test_every_row_of_bad_luck_has_a_test_and_its_words():
+    rows = robustness_rows()
+    assert len(rows) > 30
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in (ROOT / "hmr_ros").rglob("*.py")))
+    for seen, named in rows:
+        for test in re.findall(r"test_\w+(?!\w|\.py)", named):
+            assert f"def {test}(" in tests or f"{test}.py" in named, test
+        for words in (quoted for quoted in seen.split("`")[1::2] if " " in quoted):
+            assert words in source or words.rstrip(":") in source, words

@@ -64,7 +64,12 @@ def test_rate_falls_to_zero_when_frames_stop():
 
 def test_every_frame_under_a_deadline_met_or_missed_it():
     statistics = Statistics()
-    for latency_ms, report in [(49, fit(9, "max_steps")), (50, fit(2, "deadline")), (51, fit(0, "deadline")), (60, None)]:
+    for latency_ms, report in [
+        (49, fit(9, "max_steps")),
+        (50, fit(2, "deadline")),
+        (51, fit(0, "deadline")),
+        (60, None),
+    ]:
         statistics.processed(0.0, {"latency": latency_ms}, 1, report, limit_ms=50)
     assert statistics.snapshot(0.0).deadline == {"met": 2, "missed": 2, "cut_short": 2, "regression_only": 1}
 

@@ -33,14 +33,14 @@ def make(scope="latent", **meta):
     return model, config
 
 
-def auxiliary_gradient(body, sample, **meta):
+def auxiliary_gradient(body, sample, scope="latent", **meta):
     """Norm of the outer loss's gradient on the auxiliary head, through the inner steps alone."""
-    model, config = make(auxiliary_weight=0.0, **meta)
+    model, config = make(scope, auxiliary_weight=0.0, **meta)
     outer_loss(model, sample, 2, config, body).backward()
     return sum(p.grad.norm().item() for p in model.auxiliary_head.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("scope", ["latent", "context"])
+@pytest.mark.parametrize("scope", ["latent", "context", "head"])
 def test_auxiliary_network_learns_through_the_inner_step(body, sample, scope):
     model, config = make(scope, auxiliary_weight=0.0)
     outer_loss(model, sample, 1, config, body).backward()
@@ -48,9 +48,15 @@ def test_auxiliary_network_learns_through_the_inner_step(body, sample, scope):
     assert model.log_inner_lr.grad.norm() > 0
 
 
-def test_first_order_cuts_the_auxiliary_network_off(body, sample):
-    assert auxiliary_gradient(body, sample, first_order=True) == 0
-    assert auxiliary_gradient(body, sample, first_order=False) > 1e-6
+@pytest.mark.parametrize("scope", ["latent", "context", "head"])
+def test_first_order_cuts_the_auxiliary_network_off(body, sample, scope):
+    assert auxiliary_gradient(body, sample, scope, first_order=True) == 0
+    assert auxiliary_gradient(body, sample, scope, first_order=False) > 1e-6
+
+
+def test_dropped_after_the_first_step_it_still_learns_through_that_step(body, sample):
+    kept, dropped = (auxiliary_gradient(body, sample, dual_after_first=after) for after in (True, False))
+    assert dropped > 1e-6 and dropped != pytest.approx(kept, rel=1e-3)
 
 
 def test_without_the_dual_network_it_learns_nothing(body, sample):
@@ -88,7 +94,7 @@ def to_double(value):
     return type(value)(*(to_double(v) for v in value))
 
 
-@pytest.mark.parametrize("scope", ["latent", "context"])
+@pytest.mark.parametrize("scope", ["latent", "context", "head"])
 def test_adapting_one_person_never_changes_another(body, sample, scope):
     model, config = make(scope)
 
@@ -106,7 +112,7 @@ def test_adapting_one_person_never_changes_another(body, sample, scope):
         torch.testing.assert_close(together[i], run(slice(i, i + 1))[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("scope", ["latent", "context"])
+@pytest.mark.parametrize("scope", ["latent", "context", "head"])
 def test_a_small_step_lowers_the_objective(body, sample, scope):
     model, config = make(scope)
     model.log_inner_lr.data -= 5
@@ -115,7 +121,7 @@ def test_a_small_step_lowers_the_objective(body, sample, scope):
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.inputs[:4], auxiliary)
     weights = inner_weights(model, config.meta)
-    before, after = (objective(p, target, weights) for p in adapt(
+    before, after = (objective(p, target, weights[0]) for p in adapt(
         model, state, features, sample.bbox_info, target, weights, body, 1
     ))  # fmt: skip
     assert torch.all(after < before)

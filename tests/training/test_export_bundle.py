@@ -21,9 +21,9 @@ from training.losses import weights_of  # noqa: E402
 from training.train import make_model  # noqa: E402
 
 
-@pytest.fixture(scope="module", params=["latent", "context"])
+@pytest.fixture(scope="module", params=["latent", "context", "head"])
 def exported(request, tmp_path_factory):
-    """A small untrained model of either scope, exported as training would."""
+    """A small untrained model of each scope, exported as training would."""
     run = tmp_path_factory.mktemp(request.param)
     config = TrainConfig(model=ModelConfig(scope=request.param, width=32, blocks=1))
     torch.manual_seed(0)

@@ -1,39 +1,33 @@
 """Training can be interrupted anywhere and goes on as if nothing had happened."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("tensorboard", reason="needs tensorboard")
 
-from training.config import MetaConfig, ModelConfig, TrainConfig  # noqa: E402
-from training.train import train  # noqa: E402
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+
+from training.checkpoint import load  # noqa: E402
+from training.config import MetaConfig, ModelConfig  # noqa: E402
+from training.train import inner_weights, make_model, train  # noqa: E402
 
 
-@pytest.fixture
-def config(tmp_path):
-    """Motion capture of our own making: people who wave, at random."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        np.savez(tmp_path / f"poses_cmu_{split}.npz", poses=rng.normal(0, 0.2, (300, 24, 3)).astype(np.float16))
-    return TrainConfig(
-        data=tmp_path, out=tmp_path / "run", steps=8, batch=8, checkpoint_every=4, log_every=1, threads=1,
-        model=ModelConfig(width=16, blocks=1), meta=MetaConfig(start=2, max_steps=2),
-    )  # fmt: skip
+def loss_curve(folder) -> dict[int, float]:
+    """Step to loss, from everything that TensorBoard would show."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars("loss")}
 
 
-def weights(path):
-    return torch.load(path, weights_only=True)["model"]
-
-
-def test_interrupted_and_resumed_equals_uninterrupted(config, monkeypatch):
-    straight = weights(train(config))
-    halves = dataclasses.replace(config, out=config.data / "halves")
+def test_interrupted_and_resumed_equals_uninterrupted(small_run, monkeypatch):
+    straight = load(train(small_run))
+    halves = dataclasses.replace(small_run, out=small_run.data / "halves")
 
     real, calls = torch.randint, []
 
@@ -46,18 +40,76 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, monkeypatch):
     monkeypatch.setattr(torch, "randint", randint)
     train(halves)
     monkeypatch.undo()
-    assert 2 < torch.load(halves.out / "checkpoint.pt", weights_only=True)["step"] < 8
-    resumed = weights(train(halves))
-    for name, value in straight.items():
-        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
+    assert 2 < load(halves.out / "checkpoint.safetensors").step < 8
+    resumed = load(train(halves))
+    for name, value in straight.model.items():
+        torch.testing.assert_close(resumed.model[name], value, rtol=0, atol=0, msg=name)
+    curve = loss_curve(small_run.out)
+    assert sorted(curve) == list(range(1, 9)) and loss_curve(halves.out) == curve
+    assert [entry["from_step"] for entry in straight.run["history"]] == [0]
+    assert [entry["from_step"] for entry in resumed.run["history"]] == [0, 6]
 
 
-def test_run_describes_itself(config):
-    train(config)
-    run = json.loads((config.out / "config.json").read_text())
-    assert run["config"]["steps"] == 8 and run["commit"] and run["history"][0]["from_step"] == 0
+def test_checkpoint_says_what_made_it(small_run):
+    run = load(train(small_run)).run
+    assert run["config"]["steps"] == 8 and run["commit"]
+    file = small_run.data / "poses_cmu_train.npz"
+    assert run["data"][file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    for_people = json.loads((small_run.out / "config.json").read_text())
+    assert for_people["step"] == 8 and for_people["config"] == run["config"]
 
 
-def test_missing_data_says_where_it_looked(config, tmp_path):
+def test_older_checkpoints_load(small_run):
+    model = make_model(small_run)
+    small_run.out.mkdir()
+    torch.save({"model": model.state_dict(), "step": 5}, small_run.out / "checkpoint.pt")
+    (small_run.out / "config.json").write_text(json.dumps({"config": {}, "history": []}))
+    older = load(small_run.out / "checkpoint.pt")
+    assert older.step == 5
+    torch.testing.assert_close(older.model, dict(model.state_dict()))
+
+
+def test_starts_from_the_weights_of_another_scope(small_run):
+    first = train(dataclasses.replace(small_run, steps=1))
+    scope = dataclasses.replace(small_run.model, scope="head")
+    second = train(dataclasses.replace(small_run, out=small_run.data / "second", init=first, steps=0, model=scope))
+    assert not second.is_file()  # nothing to do, nothing written
+    second = train(dataclasses.replace(small_run, out=small_run.data / "second", init=first, steps=1, model=scope))
+    before, after = load(first).model["encoder.embed.weight"], load(second).model["encoder.embed.weight"]
+    assert 0 < (after - before).abs().max() < 1e-2
+    with pytest.raises(ValueError, match="another architecture"):
+        make_model(dataclasses.replace(small_run, model=ModelConfig(width=8, blocks=1))).load_matching(
+            load(first).model
+        )
+
+
+def test_mixed_precision_trains(small_run):
+    half = dataclasses.replace(small_run, out=small_run.data / "half", steps=3, precision="bfloat16")
+    train(half)
+    train(dataclasses.replace(small_run, steps=3))
+    for step, loss in loss_curve(half.out).items():
+        assert loss == pytest.approx(loss_curve(small_run.out)[step], rel=0.05)
+
+
+def test_switches_choose_the_terms_of_each_step(small_run):
+    model = make_model(small_run)
+    first, later = inner_weights(model, MetaConfig())
+    assert torch.equal(first, later) and (first > 0).all()
+    first, later = inner_weights(model, MetaConfig(dual_after_first=False))
+    assert (first > 0).all() and (later > 0).tolist() == [True, False, False, False, True]
+    first, later = inner_weights(model, MetaConfig(dual=False))
+    assert torch.equal(first, later) and (first > 0).tolist() == [True, False, False, False, True]
+
+
+def test_fixed_step_sizes_stay(small_run):
+    meta = dataclasses.replace(small_run.meta, start=0, learn_step_sizes=False)
+    config = dataclasses.replace(small_run, steps=2, meta=meta)
+    trained, fresh = load(train(config)).model, make_model(config).state_dict()
+    for name in ("log_inner_lr", "curvature"):
+        torch.testing.assert_close(trained[name], fresh[name], rtol=0, atol=0)
+    assert not trained["curvature"].any()
+
+
+def test_missing_data_says_where_it_looked(small_run, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.*--data"):
-        train(dataclasses.replace(config, data=tmp_path / "nowhere"))
+        train(dataclasses.replace(small_run, data=tmp_path / "nowhere"))

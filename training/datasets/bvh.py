@@ -16,7 +16,10 @@ WHAT = "a BVH file"
 
 
 def read_bvh(path: Path) -> Motion:
-    """The skeleton and all frames. Rotations are multiplied in the order of the channels; lengths stay in the file's unit."""
+    """The skeleton and all frames. Rotations are multiplied in the order of the channels; lengths stay in the file's unit.
+
+    Position channels of joints below the root, which some programs write, repeat the offsets and are not used.
+    """
     if not path.is_file():
         raise DatasetError(f"No file at {path.absolute()}, where {WHAT} was expected.")
     header, mark, motion = path.read_text(encoding="latin1").partition("MOTION")
@@ -31,12 +34,12 @@ def read_bvh(path: Path) -> Motion:
         columns = values[:, first : first + len(own)]
         first += len(own)
         turns = [i for i, channel in enumerate(own) if channel.endswith("rotation")]
-        axes = "".join(own[i][0].lower() for i in turns)
+        axes = "".join(own[i][0] for i in turns)
         rotmat[:, joint] = euler_to_rotmat(np.radians(columns[:, turns]), axes)
         if joint == 0:
             for i, channel in enumerate(own):
                 if channel.endswith("position"):
-                    root[:, "XYZ".index(channel[0])] = columns[:, i]
+                    root[:, "xyz".index(channel[0])] = columns[:, i]
     return Motion(tuple(names), tuple(parents), np.array(offsets), rotmat, root, fps)
 
 
@@ -59,10 +62,10 @@ def _hierarchy(path: Path, text: str):
             elif token == "OFFSET":
                 offsets[-1] = np.array([float(next(tokens)) for _ in range(3)])
             elif token == "CHANNELS":
-                channels[-1] = [next(tokens) for _ in range(int(next(tokens)))]
+                channels[-1] = [next(tokens).lower() for _ in range(int(next(tokens)))]
             elif token != "HIERARCHY":
                 raise ValueError(f"{token!r} was not expected")
-        known = {f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
+        known = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation")}
         if unknown := {channel for own in channels for channel in own} - known:
             raise ValueError(f"channels {sorted(unknown)} are not known")
         if open_joints or not names or parents.count(-1) != 1:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from hmr_ros.body_model import BodyModel
 from hmr_ros.smpl_file import load_body
 from training.datasets import emdb, pw3d
 from training.datasets.amass import read_amass
@@ -113,9 +115,15 @@ def _cmu_files(root: Path, split: str) -> list[Path]:
     return chosen
 
 
+@cache
+def t_pose() -> BodyModel:
+    """The body whose T-pose other skeletons are laid onto, and on which movement is measured."""
+    return load_body("open")
+
+
 def _mocap(path: Path, motion, options: Options) -> People:
     name = f"{path.parent.name}/{path.stem}"
-    return to_smpl(motion.every(options.fps), load_body("open"), str(path), options.reference, name)
+    return to_smpl(motion.every(options.fps), t_pose(), str(path), options.reference, name)
 
 
 def _spin(title: str, needs: str, licence: str, **names: str) -> Source:

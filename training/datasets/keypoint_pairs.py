@@ -7,19 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from hmr_ros.body_model import BodyModel
-from hmr_ros.camera import Camera
 from hmr_ros.rotation import rotvec_to_rotmat
+from training.datasets.cameras import camera_of
 from training.datasets.people import DatasetError, People
-
-
-def camera_of(people: People, row: int) -> Camera:
-    """Intrinsics as given, else guessed from the image's size."""
-    width, height = (int(side) for side in people.image_size[row])
-    if people.K_known[row]:
-        return Camera(people.K[row].astype(np.float64), width, height)
-    if not width:
-        raise DatasetError(f"neither intrinsics nor the size of {people.image[row]} are known: prepare with --detect.")
-    return Camera.guess(width, height)
+from training.datasets.place import placed
 
 
 def complete(people: People, shape_space: str) -> np.ndarray:
@@ -28,17 +19,24 @@ def complete(people: People, shape_space: str) -> np.ndarray:
     return people.confidence_detected.any(axis=1) & wholly_posed & people.transl_known & people.betas_fit(shape_space)
 
 
-def write_pairs(people: People, path: Path, body: BodyModel) -> int:
-    """Write those who are `complete` for this body, return how many. Raises DatasetError where nobody is, saying what is lacking."""
-    from training import detector_loop
-
-    chosen = people[complete(people, body.shape_space)]
+def whole(people: People, body: BodyModel) -> People:
+    """Those who are `complete` for this body. Raises DatasetError where nobody is, saying what is lacking."""
+    people, shape_space = placed(people, body), body.shape_space
+    chosen = people[complete(people, shape_space)]
     if not len(chosen):
         spaces = sorted(set(people.shape_space[people.betas_known]))
         raise DatasetError(
-            f"nobody of {people.summary()} has detections, a whole pose, a place (transl) and betas of {body.shape_space!r}; "
+            f"nobody of {people.summary()} has detections, a whole pose and betas of {shape_space!r}; "
             f"betas are of {spaces or 'nobody'}. Prepare with --detect, and train for the body whose betas these are."
         )
+    return chosen
+
+
+def write_pairs(people: People, path: Path, body: BodyModel) -> int:
+    """Write those who are `whole` for this body, return how many."""
+    from training import detector_loop
+
+    chosen = whole(people, body)
     cameras = [camera_of(chosen, row) for row in range(len(chosen))]
     rotmat = rotvec_to_rotmat(chosen.poses)
     keypoints = body.keypoints(rotmat, chosen.betas, chosen.transl)

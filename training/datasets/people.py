@@ -93,7 +93,8 @@ class People:
     def __getitem__(self, index):
         """One row as a dictionary of arrays (for an int), or some of the people (for a slice, a mask or an index array)."""
         if isinstance(index, int | np.integer):
-            return {name: getattr(self, name)[index] for name in SHAPES} | {"axes": self.axes}
+            row = {name: getattr(self, name)[index] for name in SHAPES}
+            return {n: value if np.ndim(value) == 0 else value.copy() for n, value in row.items()} | {"axes": self.axes}
         count = len(np.arange(len(self))[index])
         arrays = {name: getattr(self, name) for name in SHAPES}
         chosen = {n: _nothing(n, count) if _is_nothing(array) else array[index] for n, array in arrays.items()}
@@ -182,7 +183,7 @@ def join(parts: Sequence[People]) -> People:
     """All people of several records, in order."""
     axes = {part.axes for part in parts}
     if len(axes) != 1:
-        raise DatasetError(f"records with axes {sorted(axes)} cannot be joined: turn them first (`to_y_up`).")
+        raise DatasetError(f"records with axes {sorted(axes)} cannot be joined.")
     total, joined = sum(map(len, parts)), {}
     for name in SHAPES:
         arrays = [getattr(part, name) for part in parts if len(part)]

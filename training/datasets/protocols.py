@@ -11,7 +11,7 @@ for the open body cannot be measured by them; `3dpw-joints` measures any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from hmr_ros.body_model import BodyModel
-from hmr_ros.metrics import mpjpe, pa_mpjpe, procrustes_align, pve
+from hmr_ros.metrics import pa_mpjpe, procrustes_align, pve
 from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.smpl_file import load_body
 from training.datasets import joint_orders
@@ -50,6 +50,12 @@ class Protocol:
     @property
     def needs_regressor(self) -> bool:
         return self.joints.startswith("h36m")
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        if self.joints == "h36m-14":
+            return tuple(joint_orders.H36M_17[joint] for joint in joint_orders.H36M_14)
+        return joint_orders.H36M_17 if self.joints == "h36m-17" else joint_orders.SMPL_24
 
 
 PROTOCOLS = {
@@ -88,8 +94,18 @@ class Points:
     vertices: np.ndarray | None = None
     """(N, 6890, 3), where meshes can be compared."""
 
-    def __getitem__(self, index) -> Points:
-        return Points(self.joints[index], self.root[index], None if self.vertices is None else self.vertices[index])
+    def without_mesh(self) -> Points:
+        return Points(self.joints, self.root)
+
+    @property
+    def rooted(self) -> np.ndarray:
+        """(N, J, 3): joints from the root."""
+        return self.joints - self.root[:, None]
+
+    @staticmethod
+    def join(parts: Sequence[Points]) -> Points:
+        """All of them, without meshes."""
+        return Points(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("joints", "root")))
 
 
 class Ruler:
@@ -154,17 +170,23 @@ def _root(joints: np.ndarray, root: str) -> np.ndarray:
     return joints[:, 1:3].mean(axis=1) if root == "mid-hip" else joints[:, 0]
 
 
-def errors(protocol: Protocol, found: Points, true: Points, unaligned_pve: bool = False) -> dict[str, np.ndarray]:
-    """(N,) each, mm; pck and auc are shares in percent. unaligned_pve: vertices where SMPL puts them, as some publish it."""
-    joints, truth = found.joints - found.root[:, None], true.joints - true.root[:, None]
-    out = {"mpjpe": mpjpe(joints, truth, root=None), "pa_mpjpe": pa_mpjpe(joints, truth)}
+def errors(protocol: Protocol, found: Points, true: Points, pve_unaligned: bool = False) -> dict[str, np.ndarray]:
+    """(N,) each, mm, what the protocol reports and "joints" (N, J); pck and auc are shares in percent.
+
+    pve_unaligned: also "pve_unaligned", of vertices where SMPL puts them before `transl`, as some publish it.
+    """
+    joints, truth = found.rooted, true.rooted
+    distance = 1000 * np.linalg.norm(joints - truth, axis=-1)
+    out = {"mpjpe": distance.mean(axis=-1), "pa_mpjpe": pa_mpjpe(joints, truth)}
     if "pve" in protocol.reports:
-        roots = (None, None) if unaligned_pve else (found.root, true.root)
-        out["pve"] = pve(found.vertices, true.vertices, *roots)
+        out["pve"] = pve(found.vertices, true.vertices, found.root, true.root)
+        if pve_unaligned:
+            out["pve_unaligned"] = pve(found.vertices, true.vertices)
     if "pck" in protocol.reports:
-        for prefix, points in (("", joints), ("pa_", procrustes_align(joints, truth))):
-            out[f"{prefix}pck"], out[f"{prefix}auc"] = _pck(1000 * np.linalg.norm(points - truth, axis=-1))
-    return out
+        aligned = 1000 * np.linalg.norm(procrustes_align(joints, truth) - truth, axis=-1)
+        for prefix, distances in (("", distance), ("pa_", aligned)):
+            out[f"{prefix}pck"], out[f"{prefix}auc"] = _pck(distances)
+    return out | {"joints": distance}
 
 
 def _pck(distance_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,6 +194,22 @@ def _pck(distance_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     thresholds = np.arange(0, PCK_MM + 1, 5)
     within = [100 * (distance_mm <= threshold).mean(axis=-1) for threshold in thresholds]
     return within[-1], np.mean(within, axis=0)
+
+
+def acceleration_error(found: Points, true: Points, people: People) -> float | None:
+    """Mean over joints and frames of the difference in acceleration, mm/frame^2 (Kanazawa et al., CVPR 2019), where three frames of
+    a sequence follow each other; None where none do."""
+    middle = np.flatnonzero(
+        (people.sequence[2:] != "")
+        & (people.sequence[:-2] == people.sequence[2:])
+        & (people.frame[2:] - people.frame[:-2] == 2)
+        & (people.frame[1:-1] - people.frame[:-2] == 1)
+    )
+    if not len(middle):
+        return None
+    moved = found.rooted - true.rooted
+    second = moved[middle] - 2 * moved[middle + 1] + moved[middle + 2]
+    return float(1000 * np.linalg.norm(second, axis=-1).mean())
 
 
 # --- The user's own files --------------------------------------------------------------------------------------------------

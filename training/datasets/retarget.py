@@ -30,13 +30,15 @@ NAMES = {
     "wrist": ("wrist", "hand"),
 }  # fmt: skip
 """How makers of skeletons call the joint at each limb joint's place, after a left or right, the likeliest first: CMU's ASF and BVH,
-Mixamo, 3ds Max's biped, Daz. A shoulder is the collar where there is an arm as well."""
-TIPS = {
-    "wrist": ("hand_end", "wrist_end", "fingers", "fingerbase", "handindex1", "handmiddle1"),
-    "foot": ("toes_end", "toebase_end", "toe_end"),
+Mixamo, 3ds Max's biped, Daz, Unreal, Blender. A shoulder is the collar where there is an arm as well."""
+HAND_TIPS = ("hand_end", "wrist_end", "fingers", "fingerbase", "handindex1", "handmiddle1")
+FOOT_TIPS = ("foot_end", "ankle_end")
+"""Where the bones of hands point, and of feet without toes, if the source tells."""
+TRUNK = {
+    "pelvis": ("hips", "hip", "pelvis", "centerhip", "root"),
+    "neck": ("lowerneck", "neck", "neck1", "neck01"),
+    "head": ("head",),
 }
-"""Where the bones of hands and toes point, if the source tells."""
-TRUNK = {"pelvis": ("root", "hips", "hip", "pelvis"), "neck": ("lowerneck", "neck", "neck1"), "head": ("head",)}
 WRIST_TURNS = ("hand",)
 """CMU's wrist only twists and its hand flexes: a hand's orientation is that of the last of the two."""
 BONES = {
@@ -77,10 +79,15 @@ def to_smpl(
     world = _world_rotations(source, turns_with, orientation, position, at_rest, rest)
     local = world.copy()
     local[:, 1:] = np.swapaxes(world[:, list(PARENTS[1:])], -1, -2) @ world[:, 1:]
-    known = np.array([name in source for name in JOINT_NAMES])
+    known = np.array([name in source and _turns(name, motion.names[source[name]]) for name in JOINT_NAMES])
     local[:, ~known] = np.eye(3)
     place = {"sequence": sequence, "frame": np.arange(len(motion))}
     return people_of(len(motion), "y_up", poses=rotmat_to_rotvec(local), poses_known=known, **place)
+
+
+def _turns(name: str, source_name: str) -> bool:
+    """Whether a joint's own rotation is told, and not just its place. SMPL's hand joints bend all fingers as one: no source means that."""
+    return not name.endswith("hand") and not source_name.endswith("_end")
 
 
 # --- Who is who ------------------------------------------------------------------------------------------------------------
@@ -94,6 +101,8 @@ def match(motion: Motion, where: str) -> tuple[dict[str, int], dict[str, int]]:
         return next((plain.index(name) for name in names if name in plain), None)
 
     found = {name: find(aliases) for name, aliases in TRUNK.items()}
+    if found["neck"] is None:  # a head on the shoulders: the one joint there is at the neck's place
+        found["neck"], found["head"] = found["head"], None
     turns_with = {}
     for side in ("left", "right"):
         for part, aliases in NAMES.items():
@@ -101,7 +110,9 @@ def match(motion: Motion, where: str) -> tuple[dict[str, int], dict[str, int]]:
         if found[f"{side}_collar"] == found[f"{side}_shoulder"]:
             found[f"{side}_collar"] = None
         turns_with[f"{side}_wrist"] = find([f"{side}{alias}" for alias in WRIST_TURNS])
-        found[f"{side}_hand"] = find([f"{side}{tip}" for tip in TIPS["wrist"]])
+        found[f"{side}_hand"] = find([f"{side}{tip}" for tip in HAND_TIPS])
+        if found[f"{side}_foot"] is None:
+            found[f"{side}_foot"] = find([f"{side}{tip}" for tip in FOOT_TIPS])
     found.update(_spine(motion, found))
     missing = [name for name in REQUIRED if found.get(name) is None]
     if missing:
@@ -114,8 +125,9 @@ def match(motion: Motion, where: str) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _plain(name: str) -> str:
-    """A joint's name without a namespace, in lower case, with its side first and written out: mixamorig:LeftArm, lhumerus."""
-    text = re.sub(r"[\s_.\-]", "", name.split(":")[-1].removesuffix("_end")).lower()
+    """A joint's name without a namespace, in lower case, with its side first and written out: mixamorig:LeftArm, lhumerus, thigh_l."""
+    text = re.sub(r"^(.+)[_.](l|r|left|right)$", r"\2\1", name.split(":")[-1].removesuffix("_end").lower())
+    text = re.sub(r"[\s_.\-]", "", text)
     for short, side in (("l", "left"), ("r", "right")):
         if not text.startswith(side):
             rest = text[1:] if text.startswith(short) else ""

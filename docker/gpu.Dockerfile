@@ -1,0 +1,30 @@
+# The node with TensorRT, for desktops with an NVIDIA GPU (x86-64) and for Jetsons on JetPack 7 (arm64): ROS 2 Jazzy, CUDA 13.
+#
+#     docker build -f docker/gpu.Dockerfile -t hmr_ros_gpu .
+#     docker run --rm --gpus all -v hmr_cache:/root/.cache -v "$PWD/gpu_results:/results" hmr_ros_gpu      # proves and times everything
+#     docker run --rm --gpus all --network host -v hmr_cache:/root/.cache hmr_ros_gpu hmr_node --ros-args -r image:=/camera/image_raw
+#
+# On a Jetson add `--runtime nvidia`. With a driver for CUDA 12: --build-arg CUDA=nvidia/cuda:12.6.3-base-ubuntu24.04
+# --build-arg CUDA_PYTHON='cuda-python>=12.6.1,<13' --build-arg TENSORRT='python3-libnvinfer=10.*+cuda12*'.
+ARG CUDA=nvidia/cuda:13.0.1-base-ubuntu24.04
+FROM ${CUDA} AS cuda
+
+FROM ros:jazzy-ros-base
+ARG CUDA_PYTHON="cuda-python>=13,<14"
+ARG TENSORRT="python3-libnvinfer"
+# NVIDIA's package source and its key, as its own image has them.
+COPY --from=cuda /etc/apt/sources.list.d/cuda-*.list /etc/apt/sources.list.d/
+COPY --from=cuda /usr/share/keyrings/cuda-archive-keyring.gpg /usr/share/keyrings/
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY . /hmr_ros
+WORKDIR /hmr_ros
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends "${TENSORRT}" python3-venv \
+    && rosdep update && rosdep install --from-paths . -y --ignore-src \
+    && rm -rf /var/lib/apt/lists/*
+# numpy 1: the distribution's own compiled modules are built against it.
+RUN python3 -m venv --system-site-packages /venv \
+    && /venv/bin/pip install --no-cache-dir 'numpy<2' "${CUDA_PYTHON}" -e '.[test]'
+ENV PATH=/venv/bin:${PATH}
+RUN python -m hmr_ros.tools.fetch_keypoint_models  # a named volume for the cache starts with them
+CMD ["docker/prove.sh", "/results"]

@@ -1,0 +1,125 @@
+"""A bundle whose encoder reads images, from checkpoint to people in a picture."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("onnxscript", reason="needs onnxscript")
+pytest.importorskip("safetensors", reason="needs safetensors")
+
+from dataclasses import asdict  # noqa: E402
+
+from hmr_ros.bundle import GRAPHS, BundleError, load_bundle  # noqa: E402
+from hmr_ros.camera import Camera  # noqa: E402
+from hmr_ros.config import ModelConfig, PipelineConfig  # noqa: E402
+from hmr_ros.factory import build_pipeline, load_model  # noqa: E402
+from hmr_ros.smpl_file import load_body  # noqa: E402
+from hmr_ros.types import Frame, Keypoints  # noqa: E402
+from training import checkpoint  # noqa: E402
+from training.body import BodyArrays  # noqa: E402
+from training.config import LossConfig, MetaConfig  # noqa: E402
+from training.export import MODULES, ExportConfig, example_inputs, export, inputs_of, load_checkpoint  # noqa: E402
+from training.image.backbones import BACKBONES, BasicBlock, ResNet  # noqa: E402
+from training.image.config import ImageModelConfig  # noqa: E402
+from training.image.model import ImageMetaHmr  # noqa: E402
+from training.losses import weights_of  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A thin CLIFF with an auxiliary backbone of its own, untrained, as a bundle; and its torch self."""
+    run = tmp_path_factory.mktemp("image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "thin", lambda: ResNet(BasicBlock, (1, 1, 1, 1), width=8))
+        config = ImageModelConfig(backbone="thin", auxiliary_backbone="thin", crop_height=64, crop_width=32)
+        torch.manual_seed(0)
+        model = ImageMetaHmr(config, weights_of(LossConfig()))
+        for head in (model.head, model.auxiliary_head):
+            torch.nn.init.normal_(head.decpose.weight, std=0.02)
+        described = {"config": {"model": asdict(config), "meta": asdict(MetaConfig())}, "history": []}
+        checkpoint.Checkpoint(model.state_dict(), {}, 0, described).save(run / "checkpoint.safetensors")
+        folder = export(ExportConfig(checkpoint=run / "checkpoint.safetensors", out=run / "bundle", name="thin"))
+        return load_bundle(str(folder)), load_checkpoint(run / "checkpoint.safetensors")[0]
+
+
+def test_every_graph_is_torch_for_any_number_of_people(exported):
+    bundle, model = exported
+    assert (bundle.encoder, bundle.crop_px) == ("image", (64, 32))
+    body = load_body("open")
+    _, _, graphs = load_model(
+        ModelConfig(bundle=str(bundle.path), backend="onnxruntime")
+    )  # checks the golden pair, too
+    for people in (1, 4):
+        inputs = example_inputs(model, BodyArrays.of(body), weights_of(LossConfig()), people, seed=people)
+        for name in GRAPHS:
+            given = {n: inputs[name][n] for n in inputs_of(name, model)}
+            answer = graphs[name](**{n: v.numpy() for n, v in given.items()})
+            truth = MODULES[name](model)(*given.values())
+            for output, expected in zip(GRAPHS[name][1], truth if isinstance(truth, tuple) else (truth,)):
+                expected = expected.detach().numpy()
+                assert np.abs(answer[output] - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
+
+
+class Pointing:
+    """Keypoints as somebody pointed them out."""
+
+    config = None
+
+    def __init__(self, uv: np.ndarray):
+        self.people = Keypoints(uv, np.ones(uv.shape[:2], np.float32), np.ones(len(uv), np.float32))
+
+    def detect(self, frame: Frame) -> Keypoints:
+        return self.people
+
+    def reset(self) -> None:
+        pass
+
+
+def test_pipeline_shows_the_encoder_what_is_in_the_picture(exported):
+    """Two people, the second before a bright wall: adaptation explains the keypoints of both, and paint over the first changes
+    the first one's regression alone."""
+    bundle, _ = exported
+    rng = np.random.default_rng(0)
+    uv = rng.uniform([100, 80], [180, 300], (2, 23, 2)).astype(np.float32)
+    uv[1, :, 0] += 300
+    image = rng.integers(0, 255, (360, 640, 3), np.uint8)
+    image[:, 380:] = 250
+    settings = PipelineConfig(model=ModelConfig(bundle=str(bundle.path), backend="onnxruntime"))
+    pipeline = build_pipeline(settings, Pointing(uv))
+
+    def look(picture: np.ndarray):
+        pipeline.reset()
+        return pipeline(Frame(picture, Camera.guess(640, 360)))
+
+    seen = look(image)
+    assert seen.fit.steps > 0 and (seen.fit.loss_after < seen.fit.loss_before).all()
+    painted = image.copy()
+    painted[:, :250] = 0
+    change = [
+        np.abs(a.reprojection_px_before - b.reprojection_px_before).max()
+        for a, b in zip(seen.people, look(painted).people)
+    ]
+    assert change[0] > 1e-2 and change[1] < 1e-4
+
+
+def test_manifest_must_say_how_large_a_crop_is(exported, tmp_path):
+    import json
+    import shutil
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(exported[0].path, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for change, message in (({"crop_px": None}, "crop_px"), ({"encoder": "lidar"}, "unknown encoder 'lidar'")):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
+        with pytest.raises(BundleError, match=message):
+            load_bundle(str(folder))
+
+
+def test_weights_of_one_body_are_not_exported_for_another(tmp_path, monkeypatch):
+    monkeypatch.setitem(BACKBONES, "thin", lambda: ResNet(BasicBlock, (1, 1, 1, 1), width=8))
+    config = ImageModelConfig(backbone="thin")
+    described = {"config": {"model": asdict(config), "meta": asdict(MetaConfig())}, "shape_space": "smpl_neutral"}
+    model = ImageMetaHmr(config, weights_of(LossConfig()))
+    checkpoint.Checkpoint(model.state_dict(), {}, 0, {**described, "history": []}).save(tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match="speaks the shape space 'smpl_neutral', --body open"):
+        export(ExportConfig(checkpoint=tmp_path / "c.safetensors", out=tmp_path / "bundle"))

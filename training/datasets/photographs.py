@@ -1,0 +1,45 @@
+"""People of image sets as the pictures that image training augments and crops (`training.image.augment.Picture`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hmr_ros.body_model import BodyModel
+from hmr_ros.regressor import axis_to_ray
+from hmr_ros.rotation import rotvec_to_rotmat
+from training.datasets.cameras import camera_of
+from training.datasets.detect import load_image
+from training.datasets.keypoint_pairs import whole
+from training.datasets.people import load
+from training.image.augment import Picture
+
+
+class Photographs:
+    """Everybody of a prepared file who was detected, and whose pose and betas of this body are known."""
+
+    def __init__(self, file: Path, folder: Path, body: BodyModel):
+        self.people, self.folder, self.body = whole(load(file), body), folder, body
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __call__(self, count: int, rng: torch.Generator) -> list[Picture]:
+        """Drawn at random."""
+        return [self[int(row)] for row in torch.randint(len(self), (count,), generator=rng)]
+
+    def __getitem__(self, row: int) -> Picture:
+        people, camera = self.people, camera_of(self.people, row)
+        rotmat = rotvec_to_rotmat(people.poses[row])
+        xy = camera.normalise(people.detected_2d[row])
+        confidence, known = people.confidence_detected[row], people.detected_3d_known[row]
+        low, high = xy[confidence > 0].min(axis=0), xy[confidence > 0].max(axis=0)
+        # The detector's 3D is along the ray to the person, a picture's along the camera's axes.
+        world = people.detected_3d[row] @ axis_to_ray((low + high) / 2).T
+        pelvis = self.body.joints(rotmat[None], people.betas[row][None], people.transl[row][None])[0][0, 0]
+        return Picture(
+            load_image(self.folder, str(people.image[row])), camera, rotmat, people.betas[row], pelvis, xy, confidence,
+            world.astype(np.float32), known.astype(np.float32),
+        )  # fmt: skip

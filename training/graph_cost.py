@@ -1,0 +1,78 @@
+"""What a graph costs at least: arithmetic and memory traffic counted from its ONNX file, and the time a machine needs for them.
+
+The roofline model (Williams, Waterman, Patterson 2009): no run is shorter than its arithmetic at the machine's matrix rate, nor than
+its inputs, outputs and weights, each moved once, at the machine's memory bandwidth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+
+@dataclass(frozen=True)
+class Cost:
+    flops: float
+    """Multiplications and additions."""
+    bytes: float
+    """Inputs, outputs and weights, once each; what lies between may stay on the chip."""
+
+    def least_ms(self, flops_per_s: float, bytes_per_s: float) -> float:
+        return 1000 * max(self.flops / flops_per_s, self.bytes / bytes_per_s)
+
+
+def count(path: Path, people: int) -> Cost:
+    """Cost of one run of the graph for so many people."""
+    model = onnx.load(path)
+    shapes = _shapes(model, people)
+    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    outside = [value.name for value in (*model.graph.input, *model.graph.output)]
+    moved = sum(4 * math.prod(shapes[name]) for name in outside) + sum(w.nbytes for w in weights.values())
+    return Cost(float(sum(_flops(node, shapes) for node in model.graph.node)), float(moved))
+
+
+def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    out = math.prod(shapes[node.output[0]])
+    if node.op_type == "MatMul":
+        return 2 * out * shapes[node.input[0]][-1]
+    if node.op_type == "Gemm":
+        transposed = any(a.name == "transA" and a.i for a in node.attribute)
+        return 2 * out * shapes[node.input[0]][0 if transposed else 1]
+    if node.op_type == "Conv":
+        return 2 * out * math.prod(shapes[node.input[1]][1:])
+    if node.op_type.startswith("Reduce"):
+        return math.prod(shapes[node.input[0]])
+    return 0 if node.op_type in MOVES else out
+
+
+MOVES = {
+    "Cast", "Concat", "Constant", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Shape", "Slice", "Split",
+    "Squeeze", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+"""Operators that compute nothing. All others but products and sums count one operation for each number that they give."""
+
+
+def _shapes(model: onnx.ModelProto, people: int) -> dict[str, tuple[int, ...]]:
+    """Of every tensor: found by running the graph once, with all of them as outputs."""
+    given = {
+        value.name: np.ones([d.dim_value or people for d in value.type.tensor_type.shape.dim], np.float32)
+        for value in model.graph.input
+    }
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    names = [name for node in model.graph.node for name in node.output if name]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = {**given, **dict(zip(names, session.run(names, given)))}
+    values |= {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    return {name: value.shape for name, value in values.items()}

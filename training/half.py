@@ -1,0 +1,20 @@
+"""A graph in half precision, its inputs and outputs still float32: what `model.precision` = fp16 runs on TensorRT.
+
+TensorRT 11 computes in the types that the file names and in no others, so the file decides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+
+def write_half(graph: Path, half: Path) -> None:
+    """Write `graph` in float16 to `half`. Values beyond float16's range, which no encoder here has, would be cut."""
+    converted = OnnxModel(convert_float_to_float16(onnx.load(graph), keep_io_types=True))
+    converted.topological_sort()  # the converter appends its casts at the end
+    onnx.checker.check_model(converted.model)
+    onnx.save(converted.model, half)
