@@ -4,7 +4,7 @@
     eft-{latent,context,head,full}    the same weights; at test time Adam on the observed objective moves one of the scopes
     meta-{latent,context,head}        meta-trained, second order, on what is observed alone
     dual-{latent,context,head}        the same with the auxiliary head's pseudo ground truth
-    dual1-latent               the same in the first step only, then what is observed alone
+    dual1-{latent,context,head}       the same in the first step only, then what is observed alone
     meta-full, dual-full       as published: meta-head's or dual-head's one step, then Adam on every weight
 
 All cells of a seed start from the same pre-trained regressor and train as long; they differ in the one switch that names them. Cells
@@ -75,7 +75,7 @@ TRAINED = {
     "regression": ("latent", REGRESSION),
     **{f"meta-{scope}": (scope, replace(META, dual=False)) for scope in SCOPES},
     **{f"dual-{scope}": (scope, META) for scope in SCOPES},
-    "dual1-latent": ("latent", replace(META, dual_after_first=False)),
+    **{f"dual1-{scope}": (scope, replace(META, dual_after_first=False)) for scope in SCOPES},
 }
 """What is trained: scope and settings."""
 EXTRA = {

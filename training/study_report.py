@@ -82,11 +82,12 @@ def table_of_differences(methods: dict, step: int) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for scope in ("latent", "context", "head", "full"):
-        source = "mocap" if scope in ("latent", "context") else "few"
         chain = ["regression", f"eft-{scope}", f"meta-{scope}", f"dual-{scope}"]
-        for worse, better in zip(chain, chain[1:]):
+        pairs = [*zip(chain, chain[1:]), (f"meta-{scope}", f"dual1-{scope}"), (f"first-order-{scope}", f"dual-{scope}")]
+        for worse, better in [*pairs, (f"fixed-steps-{scope}", f"dual-{scope}")]:
             common = sorted(set(methods.get(worse, {})) & set(methods.get(better, {})))
             if common:
+                source = "few" if {worse, better} & {"eft-head", f"eft-{scope}", f"meta-{scope}"} and scope in ("full",) or "eft-head" in (worse, better) else "mocap"
                 after, before = (
                     np.array([methods[name][seed][source]["mpjpe"][step] for seed in common])
                     for name in (better, worse)
@@ -121,8 +122,7 @@ def table_of_shares(methods: dict, times: dict) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     milliseconds = times["milliseconds"]
-    for family in ("eft", "meta", "dual"):
-        full = f"{family}-full"
+    for family, full in {"eft": "eft-full", "meta": "meta-full", "dual": "dual-full", "dual1": "dual-full"}.items():
         if full not in methods:
             continue
         best = by_seed(methods, full, "few").mean(0).argmin()
