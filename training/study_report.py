@@ -21,6 +21,8 @@ SOURCES = {
     "detector-loop": "rendered people, BlazePose",
     "pose2sim-cam1": "real camera, BlazePose",
 }
+IN_DETAIL = ("mocap", "pose2sim-cam1")
+"""With PA-MPJPE on the page; of the others it is in the summary."""
 BEGIN, END = "<!-- figures: made by training.study_report, do not edit -->", "<!-- end of figures -->"
 STUDENT_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78}
 """Two-sided 95 % quantile of Student's t, by degrees of freedom."""
@@ -76,32 +78,39 @@ def table_of_steps(methods: dict, source: str, metric: str) -> list[str]:
 
 
 def table_of_differences(methods: dict, step: int) -> list[str]:
-    """Is each method better than the one before it? Paired by seed."""
+    """Is each method better than the one that it is one switch away from? Paired by seed, on people whom both were measured on."""
     lines = [
-        "| scope | comparison | difference, mm | 95 % interval | seeds in which it is better |",
-        "|---|---|---|---|---|",
+        "| scope | comparison | people | difference, mm | 95 % interval | seeds in which it is better |",
+        "|---|---|---|---|---|---|",
     ]
     for scope in ("latent", "context", "head", "full"):
-        chain = ["regression", f"eft-{scope}", f"meta-{scope}", f"dual-{scope}"]
-        pairs = [*zip(chain, chain[1:]), (f"meta-{scope}", f"dual1-{scope}"), (f"first-order-{scope}", f"dual-{scope}")]
-        for worse, better in [*pairs, (f"fixed-steps-{scope}", f"dual-{scope}")]:
-            common = sorted(set(methods.get(worse, {})) & set(methods.get(better, {})))
-            if common:
-                source = "few" if {worse, better} & {"eft-head", f"eft-{scope}", f"meta-{scope}"} and scope in ("full",) or "eft-head" in (worse, better) else "mocap"
-                after, before = (
-                    np.array([methods[name][seed][source]["mpjpe"][step] for seed in common])
-                    for name in (better, worse)
-                )
-                lines.append(_difference(scope, f"{worse} → {better}", after - before))
+        steps = (
+            ("regression", "eft"),
+            ("eft", "meta"),
+            ("meta", "dual"),
+            ("meta", "dual1"),
+            ("first-order", "dual"),
+            ("fixed-steps", "dual"),
+        )
+        for worse, better in steps:
+            names = [name if name == "regression" else f"{name}-{scope}" for name in (worse, better)]
+            before, after = (methods.get(name, {}) for name in names)
+            if common := sorted(set(before) & set(after)):
+                alike = before[common[0]]["mocap"]["people"] == after[common[0]]["mocap"]["people"]
+                source = "mocap" if alike else "few"
+                errors = [np.array([by[seed][source]["mpjpe"][step] for seed in common]) for by in (before, after)]
+                people = after[common[0]][source]["people"]
+                lines.append(f"| {scope} | {names[0]} → {names[1]} | {people} | {_difference(errors[1] - errors[0])} |")
     return lines
 
 
-def _difference(scope: str, title: str, difference: np.ndarray) -> str:
+def _difference(difference: np.ndarray) -> str:
+    """Mean over seeds, Student's interval around it, and how often it is negative."""
     count, mean, interval = len(difference), difference.mean(), "one seed"
     if count > 1:
         half = STUDENT_95[count - 1] * difference.std(ddof=1) / math.sqrt(count)
         interval = f"{mean - half:+.1f} to {mean + half:+.1f}"
-    return f"| {scope} | {title} | {mean:+.1f} | {interval} | {(difference < 0).sum()} of {count} |"
+    return f"{mean:+.1f} | {interval} | {(difference < 0).sum()} of {count}"
 
 
 def kept(methods: dict, name: str, full: str, step: int) -> np.ndarray | None:
@@ -125,11 +134,10 @@ def table_of_shares(methods: dict, times: dict) -> list[str]:
     for family, full in {"eft": "eft-full", "meta": "meta-full", "dual": "dual-full", "dual1": "dual-full"}.items():
         if full not in methods:
             continue
-        best = by_seed(methods, full, "few").mean(0).argmin()
-        cost = milliseconds[f"torch {full}"]
-        lines.append(
-            f"| **{full}** | {best} | {spread(by_seed(methods, full, 'few')[:, best])} | 100 % | {cost:.1f} | 1 |"
-        )
+        errors, cost = by_seed(methods, full, "few"), milliseconds[f"torch {full}"]
+        best = errors.mean(0).argmin()
+        if family != "dual1":  # it shares dual's
+            lines.append(f"| **{full}** | {best} | {spread(errors[:, best])} | 100 % | {cost:.1f} | 1 |")
         for scope in ("latent", "context", "head"):
             name = f"{family}-{scope}"
             for step in (1, 2, 5, 14):
@@ -175,7 +183,10 @@ def tables(summary: dict) -> str:
             note = f"{people} people or frames" + (
                 f"; `eft-head` and `*-full`: the first {few}" if people > few else ""
             )
-            for metric, what in (("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE")):
+            metrics = {"mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE"}
+            for metric, what in metrics.items():
+                if metric == "pa_mpjpe" and source not in IN_DETAIL:
+                    continue
                 parts += [f"### {what}, {title}", "", f"mm by number of test-time steps; {note}.", ""]
                 parts += [*table_of_steps(methods, source, metric), ""]
     parts += [
@@ -195,10 +206,10 @@ def tables(summary: dict) -> str:
         ]
         parts += [*table_of_shares(methods, times), ""]
     if shipped := summary.get("shipped"):
-        step, scope = shipped["checkpoint"]["step"], shipped["checkpoint"]["config"]["scope"]
+        scope = shipped["checkpoint"]["config"]["scope"]
         parts += ["### The shipped weights against full adaptation of the same network", ""]
         parts += [
-            f"The training run behind the shipped bundle (scope {scope}, {step} steps), {shipped['people']} held-out people, detector-like "
+            f"The training run behind the shipped bundle (scope {scope}), {shipped['people']} held-out people, detector-like "
             f"noise. Learning rates of Adam: {', '.join(f'{name} {lr:g}' for name, lr in shipped['lr'].items())}. Times: medians over "
             f"{shipped['times']['people']} people in the same run; {shipped['times']['machine']}.",
             "",
@@ -215,8 +226,9 @@ def draw(summary: dict, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     methods, times = summary["methods"], summary.get("times", {}).get("milliseconds", {})
-    colours = {"regression": "#555555", "eft": "#d95f02", "meta": "#1b9e77", "dual": "#3b5bdb"}
+    colours = {"regression": "#555555", "eft": "#d95f02", "meta": "#1b9e77", "dual": "#3b5bdb", "dual1": "#a04fc0"}
     names = {"regression": "regression", "eft": "+ EFT (Adam)", "meta": "meta", "dual": "meta + dual"}
+    names["dual1"] = "meta + dual in first step"
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.6), sharey=True, constrained_layout=True)
     panels = dict(zip(("latent", "context", "head", "full"), axes.flat))
     for scope, axis in panels.items():
@@ -228,14 +240,17 @@ def draw(summary: dict, path: Path) -> None:
                 axis.fill_between(range(15), low, high, color=colours[family], alpha=0.15, lw=0)
         axis.set(title=f"scope: {scope}", xlabel="test-time steps")
         axis.grid(alpha=0.3)
-    axes[0, 0].legend(frameon=False)
     clock = axes[1, 1]
     for scope, marker in (("latent", "o"), ("context", "s"), ("head", "^")):
-        errors = by_seed(methods, f"dual-{scope}", "few")
+        errors = by_seed(methods, f"dual1-{scope}", "few")
         if errors is not None and times:
             at = [times[f"graph {scope}, {k}"] for k in COLUMNS]
             clock.plot(
-                at, errors.mean(0)[list(COLUMNS)], marker=marker, color=colours["dual"], label=f"meta + dual, {scope}"
+                at,
+                errors.mean(0)[list(COLUMNS)],
+                marker=marker,
+                color=colours["dual1"],
+                label=f"meta + dual in first step, {scope}",
             )
     for family in ("eft", "meta", "dual"):
         errors = by_seed(methods, f"{family}-full", "few")
@@ -256,7 +271,8 @@ def draw(summary: dict, path: Path) -> None:
         f"MPJPE in mm of {summary['settings']['few']} held-out people,\nkeypoints with detector-like noise, batch 1.\n\n"
         "Lines: mean over seeds; bands: their range.\nA small network: training/STUDY.md says\nhow it was made and what follows."
     )
-    axes[1, 2].text(0, 0.95, note, va="top", fontsize=10)
+    axes[1, 2].text(0.03, 0.45, note, va="top", fontsize=9, transform=axes[1, 2].transAxes)
+    axes[1, 2].legend(*panels["latent"].get_legend_handles_labels(), loc="upper left", frameon=False)
     for axis in axes[:, 0]:
         axis.set_ylabel("MPJPE, mm")
     figure.savefig(path, dpi=80)

@@ -16,20 +16,34 @@ from hmr_ros.bundle import BODY_INPUTS, GRAPHS, load_bundle  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.config import LossConfig, ModelConfig, TrainConfig  # noqa: E402
-from training.export import MODULES, ExportConfig, example_inputs, export, load_checkpoint  # noqa: E402
+from training.export import (  # noqa: E402
+    MODULES,
+    TRACE_BATCH,
+    ExportConfig,
+    example_inputs,
+    export,
+    export_graph,
+    load_checkpoint,
+)
 from training.losses import weights_of  # noqa: E402
 from training.train import make_model  # noqa: E402
 
 
-@pytest.fixture(scope="module", params=["latent", "context", "head"])
-def exported(request, tmp_path_factory):
-    """A small untrained model of each scope, exported as training would."""
-    run = tmp_path_factory.mktemp(request.param)
-    config = TrainConfig(model=ModelConfig(scope=request.param, width=32, blocks=1))
+def untrained(scope):
+    """A small model of this scope, and its settings."""
+    config = TrainConfig(model=ModelConfig(scope=scope, width=32, blocks=1))
     torch.manual_seed(0)
     model = make_model(config)
     for head in (model.head, model.auxiliary_head):
         torch.nn.init.normal_(head.out.weight, std=0.05)
+    return model, config
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """An untrained model, exported as training would."""
+    run = tmp_path_factory.mktemp("latent")
+    model, config = untrained("latent")
     torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
     entry = {"from_step": 0, "config": asdict(config), "commit": "test", "torch": torch.__version__}
     (run / "config.json").write_text(json.dumps({**entry, "history": [entry]}, default=str))
@@ -37,21 +51,35 @@ def exported(request, tmp_path_factory):
     return load_bundle(str(folder)), load_checkpoint(run / "checkpoint.pt")[0]
 
 
+def assert_graph_equals_torch(name, path, model, people):
+    body = BodyArrays.of(load_body("open"))
+    inputs = example_inputs(model, body, weights_of(LossConfig()), people, seed=people)[name]
+    given = {n: inputs[n] for n in GRAPHS[name][0]}
+    answer = OnnxRuntimeGraph(path)(**{n: v.numpy() for n, v in given.items()})
+    truth = MODULES[name](model)(*given.values())
+    truth = truth if isinstance(truth, tuple) else (truth,)
+    for output, expected in zip(GRAPHS[name][1], truth):
+        got, expected = answer[output], expected.detach().numpy()
+        if output == "new_state":  # the step itself
+            got, expected = got - given["state"].numpy(), expected - given["state"].numpy()
+        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
+
+
 @pytest.mark.parametrize("people", range(1, 9))
 def test_exported_step_equals_torch(exported, people):
     bundle, model = exported
-    body = BodyArrays.of(load_body("open"))
-    inputs = example_inputs(model, body, weights_of(LossConfig()), people, seed=people)
     for name in GRAPHS:
-        given = {n: inputs[name][n] for n in GRAPHS[name][0]}
-        answer = OnnxRuntimeGraph(bundle.graph_path(name))(**{n: v.numpy() for n, v in given.items()})
-        truth = MODULES[name](model)(*given.values())
-        truth = truth if isinstance(truth, tuple) else (truth,)
-        for output, expected in zip(GRAPHS[name][1], truth):
-            got, expected = answer[output], expected.detach().numpy()
-            if output == "new_state":  # the step itself
-                got, expected = got - given["state"].numpy(), expected - given["state"].numpy()
-            assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
+        assert_graph_equals_torch(name, bundle.graph_path(name), model, people)
+
+
+@pytest.mark.parametrize("scope", ["context", "head"])
+def test_exported_step_of_other_scopes_equals_torch(scope, tmp_path):
+    model = untrained(scope)[0].eval().requires_grad_(False)
+    body = BodyArrays.of(load_body("open"))
+    inputs = example_inputs(model, body, weights_of(LossConfig()), TRACE_BATCH)["adapt"]
+    export_graph("adapt", MODULES["adapt"](model), inputs, tmp_path / "adapt.onnx")
+    for people in (1, 2, 5):
+        assert_graph_equals_torch("adapt", tmp_path / "adapt.onnx", model, people)
 
 
 def test_bundle_passes_its_own_check(exported):

@@ -95,7 +95,7 @@ def test_page_gets_tables_and_plot_and_keeps_its_words(tmp_path):
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| dual-latent | 100.5 ± 0.7 |" in text  # 100 and 101
-    assert "| latent | meta-latent → dual-latent | -18.0 | -18.0 to -18.0 | 2 of 2 |" in text
+    assert "| latent | meta-latent → dual-latent | 9 | -18.0 | -18.0 to -18.0 | 2 of 2 |" in text
     assert "| dual-latent | 14 | 62.5 ± 0.7 | 95 % | 14.10 | 1/14 |" in text
     assert "| shipped, latent | 5 | 92.0 | 80 % | 5.10 | 1/98 |" in text
     write(summary, own)
