@@ -97,7 +97,7 @@ class Evaluation(NamedTuple):
 
 def evaluate_mocap(config: EvaluateConfig) -> Evaluation:
     """Held-out motion capture under random bodies, cameras and detector-like noise."""
-    body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     poses = Poses(config.root / "mocap" / "poses_cmu_val.npz").rotvec[: config.limit or None]
     noise = EXACT if config.keypoints == "exact" else config.noise
     sample = Synthesis(BodyArrays.of(body), noise)(poses, torch.Generator().manual_seed(config.seed), augment=False)
@@ -111,7 +111,7 @@ def evaluate_mocap(config: EvaluateConfig) -> Evaluation:
 
 def evaluate_pairs(config: EvaluateConfig) -> Evaluation:
     """Rendered people whose keypoints the real detector found (`training.detector_loop`); those it missed do not count."""
-    body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     settings = KeypointsConfig()
     pairs = {name: array[: config.limit or None] for name, array in detector_loop.load(config.pairs).items()}
     usable = (pairs["confidence"] >= settings.min_confidence).sum(1) >= settings.min_keypoints

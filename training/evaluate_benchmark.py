@@ -40,7 +40,7 @@ def evaluate_benchmark(config: evaluate.EvaluateConfig) -> evaluate.Evaluation:
     everybody = read(config.root, protocol)
     chosen = usable(everybody, ruler, exact)
     people = everybody[chosen][: config.limit or None]
-    body, bundle, graphs = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    body, bundle, graphs = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     seen = observation(people, exact)
     regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])

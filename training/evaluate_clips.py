@@ -230,7 +230,7 @@ def clips_of(config: ClipsConfig, body: BodyModel) -> Iterator[Clip]:
 def evaluate(config: ClipsConfig, variants: dict[str, dict] = VARIANTS) -> dict:
     """Figures by variant."""
     clips = list(clips_of(config, load_body(config.body)))
-    base = PipelineConfig(model=ModelConfig(bundle=config.bundle, body=config.body))
+    base = PipelineConfig(model=ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     replay = Replay(())
     pipeline = build_pipeline(base, source=replay)
     table = {}

@@ -100,7 +100,7 @@ def worth(model: tuple, seen: Observation, truth: np.ndarray, rng: np.random.Gen
 
 def main(config: HeldOutConfig) -> dict[str, dict[str, float]]:
     torch.set_num_threads(1)
-    body, *_ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body))
+    body, *_ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     poses = Poses(config.data).rotvec
     poses = poses[np.linspace(0, len(poses) - 1, config.people).astype(int)]
     generator, rng = torch.Generator().manual_seed(config.seed), np.random.default_rng(config.seed)

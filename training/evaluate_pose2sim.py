@@ -54,7 +54,8 @@ def evaluate_clip(config: EvaluateConfig) -> Evaluation:
     table, joints, clock, worst = {}, {}, {}, []
     for steps in STEPS:
         settings = PipelineConfig(
-            model=ModelConfig(bundle=config.bundle, body=config.body), tto=TtoConfig(max_steps=steps)
+            model=ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"),
+            tto=TtoConfig(max_steps=steps),
         )
         pipeline = build_pipeline(settings, source=Replay(detections))
         points, seconds = np.full((len(frames), 23, 3), np.nan, np.float32), []
