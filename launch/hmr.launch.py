@@ -20,6 +20,8 @@ from hmr_ros.ros.node_config import NodeConfig
 GRAPH = {
     "image": ("image", "Image topic, without /compressed."),
     "camera_info": ("camera_info", "CameraInfo topic of that camera."),
+    "depth": ("", "Depth image registered to the colour image; given, people's distance is measured (use_depth)."),
+    "detections": ("", "Boxes around people (vision_msgs/Detection2DArray); given, they take the place of our own search."),
     "namespace": ("", "Namespace of the node and its topics; one per camera."),
     "name": ("hmr", "Name of the node; its outputs are below it: /<namespace>/<name>/smpl ..."),
 }
@@ -33,6 +35,7 @@ SETTINGS = {
     "bundle": "model.bundle",
     "body": "model.body",
     "backend": "model.backend",
+    "landmarks": "keypoints.landmarks",
     "max_people": "keypoints.max_people",
     "max_steps": "tto.max_steps",
     "deadline_ms": "tto.deadline_ms",
@@ -89,6 +92,8 @@ def share(path: str) -> Path:
 def start(context) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in (*GRAPH, *SETTINGS, *PROCESS)}
     settings = {SETTINGS[name]: parse(name, given[name]) for name in SETTINGS if given[name]}
+    sides = {topic: given[topic] for topic in ("depth", "detections") if given[topic]}
+    settings |= {f"use_{topic}": True for topic in sides}
     use_sim_time = {"use_sim_time": boolean("use_sim_time", given)}
     params_file = given["params_file"] or str(share("config/hmr.yaml"))
     logger = ".".join(filter(None, [*given["namespace"].split("/"), given["name"]]))
@@ -103,7 +108,7 @@ def start(context) -> list[Node]:
         executable="hmr_node",
         name=given["name"],
         parameters=[params_file, settings, use_sim_time],
-        remappings=[("image", given["image"]), ("camera_info", given["camera_info"])],
+        remappings=[("image", given["image"]), ("camera_info", given["camera_info"]), *sides.items()],
         arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
         **common,
     )

@@ -65,6 +65,11 @@ def test_arguments_become_parameters_of_the_right_type(hmr):
     assert "model.bundle" not in node, "what is not said is left to the parameter file"
 
 
+def test_other_inputs_are_used_where_their_topics_are_given(hmr):
+    (node,) = started(hmr, depth="/camera/depth", landmarks="heavy")
+    assert node["use_depth"] is True and "use_detections" not in node and node["keypoints.landmarks"] == "heavy"
+
+
 def test_the_viewer_watches_the_node(hmr):
     node, viewer = started(hmr, viewer="true", name="people")
     assert (node["executable"], viewer["executable"]) == ("hmr_node", "viewer")
