@@ -21,7 +21,7 @@ GRAPH = {
     "image": ("image", "Image topic, without /compressed."),
     "camera_info": ("camera_info", "CameraInfo topic of that camera."),
     "depth": ("", "Depth image registered to the colour image; given, people's distance is measured (use_depth)."),
-    "detections": ("", "Boxes around people (vision_msgs/Detection2DArray); given, they take the place of our own search."),
+    "detections": ("", "People found elsewhere (vision_msgs/Detection2DArray); given, we do not search."),
     "namespace": ("", "Namespace of the node and its topics; one per camera."),
     "name": ("hmr", "Name of the node; its outputs are below it: /<namespace>/<name>/smpl ..."),
 }
