@@ -76,6 +76,10 @@ def mirror(names: tuple[str, ...]) -> tuple[int, ...]:
 
 MIRRORED_JOINTS = mirror(JOINT_NAMES)
 MIRRORED_KEYPOINTS = mirror(KEYPOINT_NAMES)
+LIMBS = tuple(
+    f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+)
+"""The 12 keypoints that all detectors and most truths know."""
 
 
 def landmark_vertices() -> np.ndarray:

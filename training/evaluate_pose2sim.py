@@ -18,6 +18,7 @@ from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConf
 from hmr_ros.factory import build_pipeline, load_model
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.metrics import mpjpe, pa_mpjpe
+from hmr_ros.skeleton import LIMBS
 from hmr_ros.types import Frame, Keypoints
 from training.evaluate import (
     CASES,
@@ -31,10 +32,6 @@ from training.evaluate import (
     provenance,
 )
 from training.evaluate_report import Case
-
-LIMBS = tuple(
-    f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
-)
 
 
 def evaluate_clip(config: EvaluateConfig) -> Evaluation:

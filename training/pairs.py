@@ -24,7 +24,6 @@ from training.synthesis import Sample
 ROLL_DEG = 12.0
 """Standard deviation of the turn about the optical axis. The detector turns its crop upright, so it does not care; much more
 and it would have looked at the picture differently."""
-LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 UNIT_CAMERA = Camera(np.eye(3), 1, 1)
 """Pairs are in normalised image coordinates already."""
 
@@ -102,7 +101,7 @@ class Pairs:
 
 def detector_error(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """(N,): PA-MPJPE of the limbs as the detector's own 3D has them, mm. arrays: as `detector_loop.load` returns them."""
-    limbs = [skeleton.KEYPOINT_NAMES.index(f"{side}_{part}") for part in LIMBS for side in ("left", "right")]
+    limbs = [skeleton.KEYPOINT_NAMES.index(name) for name in skeleton.LIMBS]
     return pa_mpjpe(arrays["world"][:, limbs], arrays["keypoints_3d"][:, limbs])
 
 

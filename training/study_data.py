@@ -16,7 +16,7 @@ from hmr_ros.metrics import mpjpe
 from hmr_ros.regressor import observe
 from training.body import BodyArrays
 from training.config import NoiseConfig
-from training.evaluate_pose2sim import LIMBS, read_pose2sim, rooted_limbs
+from training.evaluate_pose2sim import read_pose2sim, rooted_limbs
 from training.model import Prediction
 from training.pairs import Pairs
 from training.synthesis import Poses, Sample, Synthesis
@@ -29,14 +29,14 @@ class StudyData:
     inputs: tuple[Tensor, ...]
     """What `MetaHmr.encode` takes, (N, ...) each."""
     truth: np.ndarray
-    """(N, J, 3) metres: the 24 joints, or the limbs' keypoints of `evaluate_pose2sim.LIMBS`."""
+    """(N, J, 3) metres: the 24 joints, or the limbs' keypoints of `skeleton.LIMBS`."""
     limbs: bool = False
 
     def points(self, prediction: Prediction) -> np.ndarray:
         """(B, J, 3): what of a prediction is held against the truth."""
         if not self.limbs:
             return prediction.joints.numpy()
-        return prediction.keypoints.numpy()[:, [skeleton.KEYPOINT_NAMES.index(name) for name in LIMBS]]
+        return prediction.keypoints.numpy()[:, [skeleton.KEYPOINT_NAMES.index(name) for name in skeleton.LIMBS]]
 
     def rooted_error(self, points: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """(B,) mm: MPJPE with the pelvis as root, or the hips' centre where there is no pelvis."""

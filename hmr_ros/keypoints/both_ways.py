@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmr_ros.keypoints.blazepose_landmarks import LandmarkModel, Landmarks
+from hmr_ros.keypoints.blazepose_landmarks import VISIBLE, LandmarkModel, Landmarks
 from hmr_ros.keypoints.region import region_size
 
 GAIN = 0.3
@@ -21,7 +21,6 @@ MAX_GAP_S = 0.15
 SAME = 0.1
 """Two looks whose visible landmarks are farther apart than this on average, in sides of the region, do not see the same thing:
 the person jumped, or one of the looks took left for right."""
-VISIBLE = 0.5
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from hmr_ros.keypoints.blazepose_detector import overlap
-from hmr_ros.keypoints.blazepose_landmarks import Landmarks
+from hmr_ros.keypoints.blazepose_landmarks import VISIBLE, Landmarks
 from hmr_ros.keypoints.region import region_size
 
 SAME_REGION = 0.1
@@ -23,7 +23,6 @@ ON_BODY_FRACTION = 0.6
 """Somebody with this fraction of visible landmarks on the body of somebody better seen is that person, seen twice."""
 INCUMBENT_BONUS = 1.1
 """Of two skeletons on one body the one of higher mean confidence stays; that of those followed already counts this much."""
-VISIBLE = 0.5
 Person = TypeVar("Person", bound=Landmarks)
 
 _BONES = np.array(

@@ -21,6 +21,11 @@ class FrameError(ValueError):
     """This message is not a usable image. The message says why; the next one may be fine."""
 
 
+def header_stamp_ns(msg) -> int:
+    """When `msg` says that it was captured; 0 where it does not."""
+    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+
+
 _PACKED = {
     "rgb8": (1, "rgb"), "bgr8": (1, "bgr"), "rgba8": (1, "rgba"), "bgra8": (1, "bgra"), "mono8": (1, "m"),
     "rgb16": (2, "rgb"), "bgr16": (2, "bgr"), "rgba16": (2, "rgba"), "bgra16": (2, "bgra"), "mono16": (2, "m"),

@@ -20,7 +20,7 @@ from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 from hmr_ros.config import PipelineConfig
 from hmr_ros.ros import parameters, services
 from hmr_ros.ros.camera_info import read_camera
-from hmr_ros.ros.conversions import decoder
+from hmr_ros.ros.conversions import decoder, header_stamp_ns
 from hmr_ros.ros.diagnostics import Health, status
 from hmr_ros.ros.image_input import ImageInput
 from hmr_ros.ros.process import QUIET_S, RosLogHandler, run
@@ -169,8 +169,7 @@ class HmrNode(Node):
         if self._worker:
             self._statistics.lost(lost)
             now_ns = self.get_clock().now().nanoseconds
-            stamp = msg.header.stamp
-            self._stamp_warning = doubt_stamp(stamp.sec * 1_000_000_000 + stamp.nanosec, now_ns)
+            self._stamp_warning = doubt_stamp(header_stamp_ns(msg), now_ns)
             self._worker.put(arrival(msg, now_ns, sent_ns))
 
     def _to_frame(self, msg, stamp_ns: int) -> Frame | None:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from hmr_ros.ros.conversions import FrameError
+from hmr_ros.ros.conversions import FrameError, header_stamp_ns
 from hmr_ros.ros.followed import Followed
 from hmr_ros.ros.node_config import NodeConfig
 
@@ -30,8 +30,8 @@ class Recent:
         """What `read` makes of the message nearest to this time, or None. Any thread may ask."""
         with self._lock:
             messages = list(self._messages)
-        found = min(messages, key=lambda m: abs(_stamp_ns(m) - stamp_ns), default=None)
-        gap_ns = abs(_stamp_ns(found) - stamp_ns) if found else 0
+        found = min(messages, key=lambda m: abs(header_stamp_ns(m) - stamp_ns), default=None)
+        gap_ns = abs(header_stamp_ns(found) - stamp_ns) if found else 0
         try:
             if found is None:
                 raise FrameError("nothing came")
@@ -56,7 +56,3 @@ class Recent:
     def _on_message(self, msg) -> None:
         with self._lock:
             self._messages.append(msg)
-
-
-def _stamp_ns(msg) -> int:
-    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec

@@ -15,7 +15,7 @@ from typing import Any
 
 from hmr_ros.config import PipelineConfig
 from hmr_ros.learned_cost import LearnedCost
-from hmr_ros.ros.conversions import FrameError
+from hmr_ros.ros.conversions import FrameError, header_stamp_ns
 from hmr_ros.ros.statistics import Statistics
 from hmr_ros.types import Frame
 
@@ -48,7 +48,7 @@ def arrival(msg, now_ns: int, sent_ns: int = 0) -> Arrival:
 
     A stamp from the future, or of another clock, counts as captured now.
     """
-    stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+    stamp_ns = header_stamp_ns(msg)
     age_s = (now_ns - stamp_ns) * 1e-9
     received_s = time.monotonic()
     age_s = age_s if 0 <= age_s < MAX_AGE_S else 0.0
