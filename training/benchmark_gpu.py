@@ -2,8 +2,8 @@
 
 For 1, 2, 4 and 8 people, in one run: every graph on TensorRT, on ONNX Runtime's CUDA and CPU providers, and as PyTorch modules, eager and
 compiled. Times are from numpy arrays to numpy arrays, as the node has them (median / p99); on TensorRT also the time on the GPU alone, by
-CUDA events, and the share of the roofline that it reaches: what the graph costs at least (`graph_cost`) at the matrix rate and the
-bandwidth measured on this GPU. What is missing is named, not left out in silence.
+CUDA events, and the share of the roofline that it reaches: what the graph costs at least (`graph_cost`), taken whole and layer by layer,
+at the matrix rate and the bandwidth measured on this GPU. What is missing is named, not left out in silence.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from tqdm import tqdm
 from hmr_ros.backends.device_graph import DeviceGraph
 from hmr_ros.backends.graph import BackendError, Graph
 from hmr_ros.body_model import BodyModel
-from hmr_ros.bundle import BODY_INPUTS, ENCODERS, GRAPHS, Bundle, BundleError, load_bundle
+from hmr_ros.bundle import BODY_INPUTS, LOOK, SHARED, Bundle, BundleError, inputs_of, load_bundle, outputs_of
 from hmr_ros.config import ModelConfig as Runtime
 from hmr_ros.factory import load_graphs
 from hmr_ros.smpl_file import load_body
 from training import export
 from training.checkpoint import Checkpoint
 from training.config import MetaConfig, ModelConfig
-from training.graph_cost import Cost, count
+from training.graph_cost import PICTURE, Cost, count, layers
 from training.image.config import ImageModelConfig
 from training.image.model import ImageMetaHmr
+from training.look import example_picture
 from training.losses import TERMS
 from training.model import MetaHmr
 
@@ -65,8 +66,11 @@ class Peaks:
     fp32_flops_per_s: float
     bytes_per_s: float
 
-    def share(self, cost: Cost, half: bool, ms: float) -> float:
-        return cost.least_ms(self.fp16_flops_per_s if half else self.fp32_flops_per_s, self.bytes_per_s) / ms
+    def share(self, cost: Cost | list[Cost], half: bool, ms: float) -> float:
+        """Of `ms`, how much the work takes at least: as one piece, or piece after piece."""
+        flops_per_s = self.fp16_flops_per_s if half else self.fp32_flops_per_s
+        pieces = cost if isinstance(cost, list) else [cost]
+        return sum(piece.least_ms(flops_per_s, self.bytes_per_s) for piece in pieces) / ms
 
 
 def main(config: BenchmarkConfig) -> dict:
@@ -89,7 +93,7 @@ def benchmark(config: BenchmarkConfig) -> dict:
     rows: dict[str, dict] = {}
     for people in config.people:
         inputs = example_inputs(bundle, people)
-        for name in GRAPHS:
+        for name in bundle.graphs:
             row: dict = {who: _time(graphs[name], inputs[name], config.repeats, f"{people} people, {name}, {who}")
                          for who, graphs in contenders.items()}  # fmt: skip
             if "tensorrt" in contenders:
@@ -114,13 +118,13 @@ def _contenders(config: BenchmarkConfig, body: BodyModel, bundle: Bundle) -> tup
     for backend in BACKENDS:
         runtime = Runtime(backend=backend, precision=config.precision, engine_cache=config.engine_cache)
         try:
-            contenders[backend] = load_graphs(runtime, body, bundle, max(config.people)).graphs
+            contenders[backend] = load_graphs(runtime, body, bundle, max(config.people), names=bundle.graphs).graphs
         except (BackendError, BundleError) as error:
             missing[backend] = str(error)
     model = model_of(bundle)
-    contenders["torch eager"] = {name: TorchGraph(name, model, body, compiled=False) for name in GRAPHS}
+    contenders["torch eager"] = {name: TorchGraph(name, model, body, compiled=False) for name in bundle.graphs}
     if torch.cuda.is_available():
-        contenders["torch.compile"] = {name: TorchGraph(name, model, body, compiled=True) for name in GRAPHS}
+        contenders["torch.compile"] = {name: TorchGraph(name, model, body, compiled=True) for name in bundle.graphs}
     else:
         missing["torch.compile"] = "torch sees no GPU to compile for"
     return contenders, missing
@@ -129,10 +133,14 @@ def _contenders(config: BenchmarkConfig, body: BodyModel, bundle: Bundle) -> tup
 def _on_gpu(graph: Graph, people: int, config: BenchmarkConfig, bundle: Bundle, name: str, peaks: Peaks | None) -> dict:
     assert isinstance(graph, DeviceGraph)
     times = [graph.device_ms(people) for _ in range(config.repeats)]
-    half = name == "encode" and config.precision == "fp16" and "encode_fp16.onnx" in bundle.manifest["sha256"]
-    cost = count(bundle.graph_path("encode_fp16" if half else name), people)
+    half = config.precision == "fp16" and f"{name}_fp16.onnx" in bundle.manifest["sha256"]
+    path = bundle.graph_path(f"{name}_fp16" if half else name)
+    cost, pieces, median = count(path, people), layers(path, people), float(np.median(times))
     found = {f"gpu_{key}": ms for key, ms in _statistics(times).items()} | dataclasses.asdict(cost)
-    return found | ({"roofline_share": peaks.share(cost, half, float(np.median(times)))} if peaks else {})
+    if peaks is None:
+        return found
+    shares = {"roofline_share": peaks.share(cost, half, median), "layers_share": peaks.share(pieces, half, median)}
+    return found | shares
 
 
 class TorchGraph:
@@ -140,20 +148,19 @@ class TorchGraph:
 
     def __init__(self, name: str, model: MetaHmr, body: BodyModel, compiled: bool):
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._names = ENCODERS[model.kind] if name == "encode" else GRAPHS[name][0]
-        self._outputs, self._compiled = GRAPHS[name][1], compiled
+        self._names, self._outputs, self._compiled = inputs_of(name, model.kind), outputs_of(name), compiled
         self._module = export.MODULES[name](model).to(self._device)
         self._body = {n: torch.from_numpy(np.array(a)).to(self._device) for n, a in body.graph_inputs().items()}
-        self._functions: dict[int, Callable] = {}
+        self._functions: dict[tuple, Callable] = {}
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         values = [
             self._body[n] if n in self._body else torch.from_numpy(inputs[n]).to(self._device) for n in self._names
         ]
-        people = len(values[0])
-        if people not in self._functions:
-            self._functions[people] = self._prepare(values) if self._compiled else self._module
-        answer = self._functions[people](*values)
+        shapes = tuple(value.shape for value in values)
+        if shapes not in self._functions:
+            self._functions[shapes] = self._prepare(values) if self._compiled else self._module
+        answer = self._functions[shapes](*values)
         answer = answer if isinstance(answer, tuple) else (answer,)
         return dict(zip(self._outputs, (value.detach().cpu().numpy() for value in answer)))
 
@@ -189,14 +196,15 @@ def untrained_bundle(config: BenchmarkConfig, folder: Path) -> Path:
 
 
 def example_inputs(bundle: Bundle, people: int) -> dict[str, dict[str, np.ndarray]]:
-    """The golden inputs, as many people of them, without the body."""
+    """The golden inputs, as many people of them, without the body; people in a picture of PICTURE for `look`."""
     inputs = {}
-    for name in GRAPHS:
+    for name in bundle.graphs:
         golden = {n: a for n, a in bundle.golden(name)[0].items() if n not in BODY_INPUTS}
         inputs[name] = {
-            n: a if n == "loss_weights" else np.ascontiguousarray(a[np.arange(people) % len(a)])
-            for n, a in golden.items()
+            n: a if n in SHARED else np.ascontiguousarray(a[np.arange(people) % len(a)]) for n, a in golden.items()
         }
+    if LOOK in inputs and bundle.crop_px:
+        inputs[LOOK] |= example_picture(people, bundle.crop_px, *PICTURE)
     return inputs
 
 
@@ -245,8 +253,8 @@ def _statistics(ms: list[float]) -> dict[str, float]:
 
 
 def _frames_per_s(stages: dict[str, dict], steps: int) -> dict[str, float]:
-    """Frames that encode + regress + steps + readout leave time for, by contender."""
-    calls = {"encode": 1, "regress": 1, "adapt": steps, "readout": 1}
+    """Frames that encode (`look`, where there is one) + regress + steps + readout leave time for, by contender."""
+    calls = {LOOK: 1, "encode": int(LOOK not in stages), "regress": 1, "adapt": steps, "readout": 1}
     return {
         who: 1000 / sum(calls[name] * row[who]["median_ms"] for name, row in stages.items()) for who in stages["adapt"]
     }
@@ -260,16 +268,20 @@ def table(result: dict) -> str:
     lines = [f"{result['gpu'] or 'no GPU'}; torch {result['torch']}; encoder {result['encoder']}; median / p99 ms", ""]
     lines += [f"not here: {what}: {why}" for what, why in result["missing"].items()]
     lines.append(
-        "| people | graph | " + " | ".join(whos) + f" | others / {base} | on the GPU alone | of the roofline |"
+        "| people | graph | " + " | ".join(whos) + f" | others / {base} | on the GPU alone | of the roofline | "
+        "of the layers' rooflines |"
     )
-    lines.append("|" + "---|" * (len(whos) + 5))
+    lines.append("|" + "---|" * (len(whos) + 6))
     for people, stages in rows.items():
         for name, row in stages.items():
             times = " | ".join(f"{row[who]['median_ms']:.3f} / {row[who]['p99_ms']:.3f}" for who in whos)
             ratios = ", ".join(f"{row[who]['median_ms'] / row[base]['median_ms']:.1f}" for who in whos[1:])
             alone = f"{row[base]['gpu_median_ms']:.3f}" if "gpu_median_ms" in row[base] else "-"
-            share = f"{100 * row[base]['roofline_share']:.0f} %" if "roofline_share" in row[base] else "-"
-            lines.append(f"| {people} | {name} | {times} | {ratios} | {alone} | {share} |")
+            whole, layered = (
+                f"{100 * row[base][key]:.0f} %" if key in row[base] else "-"
+                for key in ("roofline_share", "layers_share")
+            )
+            lines.append(f"| {people} | {name} | {times} | {ratios} | {alone} | {whole} | {layered} |")
     for people, who in result["frames_per_s"].items():
         rates = ", ".join(f"{name} {rate:.0f}" for name, rate in who.items())
         lines.append(f"\n{people} people, {result['steps']} steps, frames/s of the graphs alone: {rates}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Scope = Literal["latent", "context", "head"]
+Encoder = Literal["mlp", "transformer"]
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,15 @@ class ModelConfig:
     scope: Scope = "latent"
     """What test-time optimisation moves: the prediction itself, scale and shift of the head's hidden layer, or all of the head's
     weights (`training.scopes`)."""
+    encoder: Encoder = "mlp"
+    """mlp: residual layers on all keypoints at once; transformer: a token for each keypoint (`training.encoders`)."""
     width: int = 512
-    """Channels of encoder and heads."""
+    """Channels of features and heads, and of the mlp."""
     blocks: int = 3
     """Residual blocks of the encoder."""
+    token_width: int = 192
+    """Channels of a transformer's token."""
+    attention_heads: int = 6
     curvature_rank: int = 48
     """Rank of the learned part of the inner step that couples the state's dimensions."""
     head_slots: int = 16
@@ -136,8 +142,10 @@ class TrainConfig:
     """CPU threads; one is nearly as fast as two, for matrices this small."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one. Several, or several machines: start with torchrun."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: mixed precision, for large encoders on GPUs."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """tf32: matrix products of float32 at a GPU's speed, with 10 bits; bfloat16: mixed precision, for large encoders on GPUs."""
+    capture: bool = True
+    """On one GPU: replay each training step as a CUDA graph (`training.captured`)."""
     checkpoint_every: int = 500
     log_every: int = 50
     model: ModelConfig = field(default_factory=ModelConfig)

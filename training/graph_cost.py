@@ -1,7 +1,8 @@
 """What a graph costs at least: arithmetic and memory traffic counted from its ONNX file, and the time a machine needs for them.
 
 The roofline model (Williams, Waterman, Patterson 2009): no run is shorter than its arithmetic at the machine's matrix rate, nor than
-its inputs, outputs and weights, each moved once, at the machine's memory bandwidth.
+its inputs, outputs and weights, each moved once, at the machine's memory bandwidth. `count` takes the graph for one piece of work;
+`layers` takes each of its products for one, which is as far as a compiler that fuses what lies between products can come.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,29 @@ class Cost:
 def count(path: Path, people: int) -> Cost:
     """Cost of one run of the graph for so many people."""
     model = onnx.load(path)
-    shapes = _shapes(model, people)
+    values = _values(model, people)
+    shapes = {name: value.shape for name, value in values.items()}
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     outside = [value.name for value in (*model.graph.input, *model.graph.output)]
-    moved = sum(4 * math.prod(shapes[name]) for name in outside) + sum(w.nbytes for w in weights.values())
+    moved = sum(values[name].nbytes for name in outside) + sum(w.nbytes for w in weights.values())
     return Cost(float(sum(_flops(node, shapes) for node in model.graph.node)), float(moved))
+
+
+def layers(path: Path, people: int) -> list[Cost]:
+    """Cost of each convolution and matrix product, whose inputs and outputs go through memory, and of each sum of two activations,
+    which reads one of them again; all else is done on the way, for nothing."""
+    model = onnx.load(path)
+    values = _values(model, people)
+    shapes = {name: value.shape for name, value in values.items()}
+    weights = {t.name for t in model.graph.initializer}
+    costs = []
+    for node in model.graph.node:
+        if node.op_type in PRODUCTS:
+            moved = sum(values[name].nbytes for name in (*node.input, *node.output) if name)
+            costs.append(Cost(float(_flops(node, shapes)), float(moved)))
+        elif node.op_type == "Add" and not weights & set(node.input):
+            costs.append(Cost(0.0, float(values[node.input[1]].nbytes)))
+    return costs
 
 
 def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
@@ -51,6 +70,9 @@ def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     return 0 if node.op_type in MOVES else out
 
 
+PICTURE = 720, 1280
+"""Height and width, pixels, of what graphs see that take whole pictures."""
+PRODUCTS = ("MatMul", "Gemm", "Conv")
 MOVES = {
     "Cast", "Concat", "Constant", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Shape", "Slice", "Split",
     "Squeeze", "Transpose", "Unsqueeze", "Where",
@@ -58,12 +80,9 @@ MOVES = {
 """Operators that compute nothing. All others but products and sums count one operation for each number that they give."""
 
 
-def _shapes(model: onnx.ModelProto, people: int) -> dict[str, tuple[int, ...]]:
-    """Of every tensor: found by running the graph once, with all of them as outputs."""
-    given = {
-        value.name: np.ones([d.dim_value or people for d in value.type.tensor_type.shape.dim], np.float32)
-        for value in model.graph.input
-    }
+def _values(model: onnx.ModelProto, people: int) -> dict[str, np.ndarray]:
+    """Every tensor's: found by running the graph once, with all of them as outputs."""
+    given = {value.name: _example(value, people) for value in model.graph.input}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
@@ -74,5 +93,11 @@ def _shapes(model: onnx.ModelProto, people: int) -> dict[str, tuple[int, ...]]:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = {**given, **dict(zip(names, session.run(names, given)))}
-    values |= {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    return {name: value.shape for name, value in values.items()}
+    return values | {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def _example(value: onnx.ValueInfoProto, people: int) -> np.ndarray:
+    """Some value of an input; the first axis is the people's, others that are open are a picture's height and width."""
+    kind = value.type.tensor_type
+    shape = [d.dim_value or (people, *PICTURE)[axis] for axis, d in enumerate(kind.shape.dim)]
+    return np.ones(shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))

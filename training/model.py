@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hmr_ros import skeleton
 from training.body import BodyArrays, ForwardKinematics
 from training.config import ModelConfig
+from training.encoders import make_encoder
 from training.head import BETAS, CAMERA, POSE, Head
 from training.rotation import rot6d_to_rotmat
 from training.scopes import make_scope
@@ -51,43 +52,6 @@ class Auxiliary(NamedTuple):
     """(B, 23), 0 to 2: multiplies the detector's confidence in the 2D term."""
 
 
-class ResidualBlock(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
-
-
-class KeypointEncoder(nn.Module):
-    """23 keypoints with confidences, the detector's own 3D of them where it has one, and the box, to features."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        inputs = 7 * skeleton.NUM_KEYPOINTS + 3
-        self.embed = nn.Linear(inputs, config.width)
-        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
-        self.norm = nn.LayerNorm(config.width)
-
-    def forward(
-        self, keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor, bbox_info: Tensor
-    ) -> Tensor:
-        """keypoints: (B, 23, 2) box units; keypoints_3d: (B, 23, 3) metres from the hips' centre; confidences: (B, 23), where
-        0 hides a keypoint; bbox_info: (B, 3)."""
-        seen = torch.clamp(confidence * 1e4, 0, 1).unsqueeze(-1)
-        seen_3d = torch.clamp(confidence_3d * 1e4, 0, 1).unsqueeze(-1)
-        flat = [
-            (keypoints * seen).flatten(1),
-            confidence,
-            (keypoints_3d * seen_3d).flatten(1),
-            confidence_3d,
-            bbox_info,
-        ]
-        x = torch.cat(flat, dim=-1)
-        return self.norm(self.blocks(self.embed(x)))
-
-
 class MetaHmr(nn.Module):
     kind = "keypoints"
     """What it reads: one of `hmr_ros.bundle.ENCODERS`."""
@@ -96,7 +60,7 @@ class MetaHmr(nn.Module):
         """loss_weights: the inner objective's initial term weights, in the order of `losses.TERMS`."""
         super().__init__()
         self.config = config
-        self.encoder = KeypointEncoder(config)
+        self.encoder = make_encoder(config)
         self.head = Head(config)
         self.auxiliary_head = Head(config)
         self.reliability_head = nn.Linear(config.width, skeleton.NUM_KEYPOINTS)

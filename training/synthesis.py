@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from hmr_ros import skeleton
-from hmr_ros.crop import keypoint_box
 from training.body import BodyArrays, ForwardKinematics
+from training.boxes import keypoint_box
 from training.config import NoiseConfig
 from training.losses import Target
 from training.rotation import rotvec_to_rotmat
@@ -101,17 +101,23 @@ class Poses:
 
 
 class Synthesis:
-    """Draws samples. Everything random comes from the generator handed in, so a seed is a data set."""
+    """Draws samples. Everything random comes from the generator handed in, so a seed is a data set.
+
+    They are made on the device of `body`'s arrays; poses and generator must be there too.
+    """
 
     def __init__(self, body: BodyArrays, noise: NoiseConfig):
         self.body, self.noise = body, noise
-        self.kinematics = ForwardKinematics()
+        device = body.J_template.device
+        self.kinematics = ForwardKinematics().to(device)
         kinds = [name.split("_")[-1] for name in skeleton.KEYPOINT_NAMES]
-        self.sigma = torch.tensor([KEYPOINT_SIGMA[kind] for kind in kinds])
-        self.outliers = torch.tensor([KEYPOINT_OUTLIERS[kind] for kind in kinds])
-        self.hideable = torch.tensor([kind in ("elbow", "wrist") for kind in kinds])
-        self.arms = torch.tensor([kind in ARMS for kind in kinds])
-        self.legs = torch.tensor([kind in LEGS for kind in kinds])
+
+        def of_kinds(value: Callable[[str], float | bool]) -> Tensor:
+            return torch.tensor([value(kind) for kind in kinds], device=device)
+
+        self.sigma, self.outliers = of_kinds(KEYPOINT_SIGMA.__getitem__), of_kinds(KEYPOINT_OUTLIERS.__getitem__)
+        self.hideable = of_kinds(lambda kind: kind in ("elbow", "wrist"))
+        self.arms, self.legs = of_kinds(lambda kind: kind in ARMS), of_kinds(lambda kind: kind in LEGS)
         names = skeleton.KEYPOINT_NAMES
         self.hips = [names.index("left_hip"), names.index("right_hip")]
         self.trunk = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
@@ -124,8 +130,9 @@ class Synthesis:
         for limb in self.limbs:  # an error at the elbow moves the wrist as well
             for i, point in enumerate(limb):
                 down[point, limb[1 : min(i, 3)]] = 0.8
-        self.down_the_limbs = down
-        self.detected = torch.tensor(["small_toe" not in name for name in skeleton.KEYPOINT_NAMES])
+        self.down_the_limbs = down.to(device)
+        self.detected = torch.tensor(["small_toe" not in name for name in skeleton.KEYPOINT_NAMES], device=device)
+        self.more_in_depth = torch.tensor([1.0, 1.0, 1.8], device=device)
 
     @torch.no_grad()
     def __call__(self, rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> Sample:
@@ -136,7 +143,7 @@ class Synthesis:
         clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
         noisy, confidence = self.detect(clean, posed.keypoints[..., 2], rng)
         keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, (noisy - clean) * pelvis[:, None, 2:], rng)
-        center, size = (torch.from_numpy(a) for a in keypoint_box(noisy.numpy(), confidence.numpy()))
+        center, size = keypoint_box(noisy, confidence)
         half = size[:, None, None] / 2
         truth = Target(
             (clean - center[:, None]) / half, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints,
@@ -149,7 +156,7 @@ class Synthesis:
 
     def draws(self, rng: torch.Generator) -> tuple[Draw, Draw]:
         """Where the detector's errors come from: uniform in [0, 1), and standard normal, of any shape (B, ...)."""
-        return lambda *shape: torch.rand(*shape, generator=rng), lambda *shape: torch.randn(*shape, generator=rng)
+        return drawing(torch.rand, rng), drawing(torch.randn, rng)
 
     def detect(self, clean: Tensor, depth: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """What a detector makes of true 2D keypoints (B, 23, 2), depth (B, 23) metres: positions and confidences (B, 23)."""
@@ -198,9 +205,10 @@ class Synthesis:
             root = points[:, limb[:1]]
             flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
             points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
-        depth = torch.stack([torch.ones(batch), torch.ones(batch), 1.05 - 0.4 * uniform(batch)], -1)
+        flat = 1.05 - 0.4 * uniform(batch)
+        depth = torch.stack([torch.ones_like(flat), torch.ones_like(flat), flat], -1)
         points = points * (depth * torch.exp(0.08 * normal(batch, 1)))[:, None]
-        error = normal(batch, 23, 3) * torch.tensor([1.0, 1.0, 1.8]) * badly[:, None]
+        error = normal(batch, 23, 3) * self.more_in_depth * badly[:, None]
         points = points + noise.sigma_3d_m * (self.down_the_limbs @ error)
         points = torch.cat([points[..., :2] + 0.5 * shift, points[..., 2:]], -1)
         points = points - points[:, self.hips].mean(1, keepdim=True)
@@ -224,7 +232,7 @@ def vary_proportions(body: BodyArrays, rng: torch.Generator, amount: float = 0.0
     Real limbs vary more than any ten betas say; a network that takes every body's proportions for its own would read a long
     thigh as one that points sideways. amount: standard deviation of the log of the length.
     """
-    factor = torch.exp(amount * torch.randn(skeleton.NUM_JOINTS, generator=rng))
+    factor = torch.exp(amount * drawing(torch.randn, rng)(skeleton.NUM_JOINTS))
     factor = torch.minimum(factor, factor[list(skeleton.MIRRORED_JOINTS)])
     joints = [body.J_template[0]]
     for child in range(1, skeleton.NUM_JOINTS):
@@ -244,26 +252,26 @@ def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) ->
     rotvec = augment_pose(rotvec, rng) if augment else rotvec
     rotmat = rotvec_to_rotmat(rotvec)
     rotmat[:, 0] = random_view(len(rotvec), rng) @ rotmat[:, 0]
-    betas = torch.randn(len(rotvec), skeleton.NUM_BETAS, generator=rng)
+    betas = drawing(torch.randn, rng)(len(rotvec), skeleton.NUM_BETAS)
     return rotmat, betas, random_position(len(rotvec), rng)
 
 
 def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     """More poses than were captured: limbs exchanged between people, bodies mirrored half of the time, joints perturbed, and in half
     of them the collars take a part of the arms' elevation (the data's never do)."""
-    batch = len(rotvec)
+    batch, uniform, normal = len(rotvec), drawing(torch.rand, rng), drawing(torch.randn, rng)
     rotvec = exchange_limbs(rotvec, rng)
-    mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * torch.tensor([1.0, -1, -1])
-    rotvec = torch.where(torch.rand(batch, 1, 1, generator=rng) < 0.5, mirrored, rotvec)
-    amount = 0.35 * torch.rand(batch, 1, 1, generator=rng) ** 2
-    rotvec = rotvec + amount * torch.randn(rotvec.shape, generator=rng)
-    bend = 0.12 * torch.rand(batch, 1, generator=rng) * torch.randn(batch, 3, generator=rng)
+    mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * rotvec.new_tensor([1.0, -1, -1])
+    rotvec = torch.where(uniform(batch, 1, 1) < 0.5, mirrored, rotvec)
+    amount = 0.35 * uniform(batch, 1, 1) ** 2
+    rotvec = rotvec + amount * normal(*rotvec.shape)
+    bend = 0.12 * uniform(batch, 1) * normal(batch, 3)
     for joint in SPINE_JOINTS:  # the trunk bends and twists as a whole, on top of its joints' own noise
         rotvec[:, joint] += bend
     for collar, shoulder in (("left_collar", "left_shoulder"), ("right_collar", "right_shoulder")):
         c, s = skeleton.JOINT_NAMES.index(collar), skeleton.JOINT_NAMES.index(shoulder)
-        driven = torch.rand(batch, generator=rng) < 0.5
-        share = driven * (0.05 + 0.15 * torch.rand(batch, generator=rng)) * rotvec[:, s, 2]
+        driven = uniform(batch) < 0.5
+        share = driven * (0.05 + 0.15 * uniform(batch)) * rotvec[:, s, 2]
         rotvec[:, c, 2] += share
         rotvec[:, s, 2] -= share
     return rotvec
@@ -272,33 +280,43 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
 def exchange_limbs(rotvec: Tensor, rng: torch.Generator, share: float = 0.3) -> Tensor:
     """Each arm and each leg is somebody else's with probability `share`: people do with one limb what others do with another."""
     for limb in LIMB_JOINTS:
-        other = rotvec[torch.randperm(len(rotvec), generator=rng)][:, limb]
-        chosen = torch.rand(len(rotvec), 1, 1, generator=rng) < share
-        rotvec = rotvec.index_copy(1, torch.tensor(limb), torch.where(chosen, other, rotvec[:, limb]))
+        other = rotvec[drawing(torch.randperm, rng)(len(rotvec))][:, limb]
+        chosen = drawing(torch.rand, rng)(len(rotvec), 1, 1) < share
+        where = torch.tensor(limb, device=rotvec.device)
+        rotvec = rotvec.index_copy(1, where, torch.where(chosen, other, rotvec[:, limb]))
     return rotvec
 
 
 def random_view(batch: int, rng: torch.Generator) -> Tensor:
     """(B, 3, 3): from the y-up world of the data to the optical frame (y down) of a camera looking from anywhere."""
+    uniform, normal = drawing(torch.rand, rng), drawing(torch.randn, rng)
+    axes = torch.eye(3, device=rng.device)
 
     def about(axis: int, angle: Tensor) -> Tensor:
-        return rotvec_to_rotmat(torch.nn.functional.one_hot(torch.tensor(axis), 3) * angle[:, None])
+        return rotvec_to_rotmat(axes[axis] * angle[:, None])
 
-    yaw = 2 * math.pi * torch.rand(batch, generator=rng)
-    pitch = torch.deg2rad(8 + 18 * torch.randn(batch, generator=rng))
-    roll = torch.deg2rad(9 * torch.randn(batch, generator=rng))
-    lean = [torch.deg2rad(10 * torch.randn(batch, generator=rng)) for _ in range(2)]
+    yaw = 2 * math.pi * uniform(batch)
+    pitch = torch.deg2rad(8 + 18 * normal(batch))
+    roll = torch.deg2rad(9 * normal(batch))
+    lean = [torch.deg2rad(10 * normal(batch)) for _ in range(2)]
     # One in twenty lies, hangs or stands on the hands.
-    tumbled = torch.rand(batch, generator=rng) < 0.05
-    pitch = torch.where(tumbled, math.pi * torch.randn(batch, generator=rng), pitch)
-    roll = torch.where(tumbled, math.pi / 2 * torch.randn(batch, generator=rng), roll)
-    flip = about(0, torch.full((batch,), math.pi))
+    tumbled = uniform(batch) < 0.05
+    pitch = torch.where(tumbled, math.pi * normal(batch), pitch)
+    roll = torch.where(tumbled, math.pi / 2 * normal(batch), roll)
+    flip = about(0, torch.full((batch,), math.pi, device=rng.device))
     return about(2, roll) @ about(0, pitch) @ flip @ about(0, lean[0]) @ about(2, lean[1]) @ about(1, yaw)
 
 
 def random_position(batch: int, rng: torch.Generator) -> Tensor:
     """(B, 3) metres: pelvis in the optical frame, 1.3 to 12 m away, up to about 35 degrees off the axis."""
-    z = torch.exp(torch.empty(batch).uniform_(math.log(1.3), math.log(12.0), generator=rng))
-    x = 0.35 * torch.randn(batch, generator=rng).clamp(-2, 2)
-    y = 0.2 * torch.randn(batch, generator=rng).clamp(-2, 2)
+    normal = drawing(torch.randn, rng)
+    near, far = math.log(1.3), math.log(12.0)
+    z = torch.exp(near + (far - near) * drawing(torch.rand, rng)(batch))
+    x = 0.35 * normal(batch).clamp(-2, 2)
+    y = 0.2 * normal(batch).clamp(-2, 2)
     return torch.stack([x * z, y * z, z], dim=-1)
+
+
+def drawing(kind: Callable[..., Tensor], rng: torch.Generator) -> Draw:
+    """torch.rand, randn or randperm as a function of the shape alone, on the generator's device."""
+    return lambda *shape: kind(*shape, generator=rng, device=rng.device)

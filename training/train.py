@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import signal
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from tqdm import tqdm
 from hmr_ros.smpl_file import load_body
 from training.adapt import adapt
 from training.body import BodyArrays
+from training.captured import Ahead, CapturedSteps, Work
 from training.checkpoint import Checkpoint, commit, data_identity, load
 from training.config import MetaConfig, TrainConfig
 from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
@@ -45,15 +48,21 @@ def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
     """(2, 5): term weights of the inner objective in the first step and in those after it. Without the dual network, of what is
     observed alone."""
     weights = model.log_loss_weights.exp()
-    observed = weights * weights.new_tensor([float(term in OBSERVED) for term in TERMS])
+    observed = weights * on_device(tuple(float(term in OBSERVED) for term in TERMS), weights.device)
     first, later = meta.dual, meta.dual and meta.dual_after_first
     return torch.stack([weights if first else observed, weights if later else observed])
 
 
-def generator(seed: int, step: int, stream: int) -> torch.Generator:
+@cache
+def on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Constants that are sent up once: a CUDA graph cannot be made of what still has to be sent."""
+    return torch.tensor(values, device=device)
+
+
+def generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
     """The randomness of one training step: made from its number, so that a resumed run needs to remember nothing."""
     state = np.random.SeedSequence((seed, step, stream)).generate_state(1)
-    return torch.Generator().manual_seed(int(state[0]))
+    return torch.Generator(device).manual_seed(int(state[0]))
 
 
 def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
@@ -70,7 +79,8 @@ def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, 
     features = model.encode(*sample.inputs)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.observed, auxiliary)
-    weights, outer_weights = inner_weights(model, config.meta), weights_of(config.loss).to(sample.keypoints)
+    weights = inner_weights(model, config.meta)
+    outer_weights = on_device(tuple(weights_of(config.loss).tolist()), sample.keypoints.device)
 
     def against_truth(prediction) -> Tensor:
         return objective(prediction, sample.truth, outer_weights).mean()
@@ -97,30 +107,36 @@ def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body:
 
 
 class Data:
-    """Where samples come from."""
+    """Where samples come from. They are made where `body`'s arrays are, by a generator that is there too."""
 
     def __init__(self, config: TrainConfig, body: BodyArrays):
         train, val = (Poses.files(config.data, split) for split in ("train", "val"))
-        self.poses, self.held_out, self.files = Poses(*train), Poses(*val), [*train, *val]
+        device = body.J_template.device
+        self.poses, self.held_out = Poses(*train).rotvec.to(device), Poses(*val).rotvec.to(device)
+        self.files = [*train, *val]
         self.synthesis = Synthesis(body, config.noise)
         self.pairs, self.pairs_share = None, 0.0
         if config.pairs.file:
             noise, self.pairs_share = config.noise, config.pairs.share
-            self.pairs = Pairs(config.pairs.file, body, config.pairs.max_error_mm, noise.without_3d, noise.dropout)
+            on_cpu = BodyArrays(*(array.cpu() for array in body))
+            self.pairs = Pairs(config.pairs.file, on_cpu, config.pairs.max_error_mm, noise.without_3d, noise.dropout)
             self.files.append(config.pairs.file)
 
     def __call__(self, count: int, rng: torch.Generator) -> Sample:
         """Training samples, a part of them with the real detector's errors."""
         real = round(count * self.pairs_share)
-        pick = torch.randint(len(self.poses), (count - real,), generator=rng)
-        sample = self.synthesis(self.poses.rotvec[pick], rng)
-        return joined(sample, self.pairs(real, rng)) if self.pairs else sample
+        pick = torch.randint(len(self.poses), (count - real,), generator=rng, device=rng.device)
+        sample = self.synthesis(self.poses[pick], rng)
+        if self.pairs is None:
+            return sample
+        aside = torch.Generator().manual_seed(rng.initial_seed())  # pairs are looked up on the CPU
+        return joined(sample, self.pairs(real, aside).to(rng.device))
 
     def validation(self, count: int) -> Sample:
         """Held-out people, the same ones every time."""
-        rng = torch.Generator().manual_seed(1)
-        pick = torch.randperm(len(self.held_out), generator=rng)[:count]
-        return self.synthesis(self.held_out.rotvec[pick], rng, augment=False)
+        rng = torch.Generator(self.poses.device).manual_seed(1)
+        pick = torch.randperm(len(self.held_out), generator=rng, device=rng.device)[:count]
+        return self.synthesis(self.held_out[pick], rng, augment=False)
 
 
 class Run:
@@ -138,7 +154,11 @@ class Run:
             history = source.run["history"]
         self.model.to(device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=1e-4)
+        on_gpu = device.type == "cuda"  # there a step is captured, and the rate must be where a replay finds it
+        self.rate = torch.tensor(config.learning_rate, device=device)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.rate, weight_decay=1e-4, capturable=on_gpu, fused=on_gpu
+        )
         self.checkpoint = config.out / "checkpoint.safetensors"
         if self.checkpoint.is_file():
             history = self._resume(load(self.checkpoint))
@@ -152,6 +172,8 @@ class Run:
     def _resume(self, saved: Checkpoint) -> list[dict]:
         self.model.load_state_dict(saved.model)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": saved.optimizer})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate  # not the copy that loading made
         self.step = saved.step
         return saved.run["history"]
 
@@ -161,10 +183,25 @@ class Run:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.config.steps)))
         return self.config.learning_rate * warmup * (0.01 + 0.99 * cosine)
 
-    def gradients(self, sample: Sample, group: Processes, body: BodyArrays) -> Tensor:
-        """Leave the whole batch's gradients in the parameters, given this process's share of it; returns the share's loss."""
+    def learn(self, sample: Sample, take: Work) -> Tensor:
+        """One step of the optimiser, done by `take`; returns the loss of this process's share of the batch."""
+        self.rate.fill_(self.learning_rate())
         rng = generator(self.config.seed, self.step, stream=0)  # the same in all processes
-        steps = inner_steps(self.step, self.config.meta, rng)
+        loss = take(sample, inner_steps(self.step, self.config.meta, rng))
+        self.step += 1
+        return loss
+
+    def take(self, sample: Sample, steps: int, group: Processes, body: BodyArrays) -> Tensor:
+        """One step of the optimiser, after so many inner ones. A CUDA graph can replay it: no number leaves the device."""
+        loss = self.gradients(sample, steps, group, body)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for gradient in (p.grad for p in self.parameters if p.grad is not None):
+            gradient.copy_(torch.where(torch.isfinite(norm), gradient, 0))  # a freak sample must not end an hour's work
+        self.optimizer.step()
+        return loss
+
+    def gradients(self, sample: Sample, steps: int, group: Processes, body: BodyArrays) -> Tensor:
+        """Leave the whole batch's gradients in the parameters, given this process's share of it; returns the share's loss."""
         half = self.config.precision == "bfloat16"
         with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
             loss = outer_loss(self.model, sample, steps, self.config, body)
@@ -172,15 +209,6 @@ class Run:
         loss.backward()
         group.average_gradients(self.parameters)
         return loss.detach()
-
-    def descend(self) -> None:
-        """One step of the optimiser."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        if torch.isfinite(norm):  # a freak sample must not end an hour's work
-            self.optimizer.step()
-        self.step += 1
 
     def save(self) -> None:
         moments = self.optimizer.state_dict()["state"]
@@ -209,23 +237,41 @@ class Interruption:
 
 def train(config: TrainConfig) -> Path:
     """Train until `config.steps`; returns the checkpoint's path."""
-    torch.set_num_threads(config.threads)
-    body = BodyArrays.of(load_body(config.body))
-    data = Data(config, body)
+    set_up(config)
     with processes(config.device) as group, Interruption() as interruption:
+        body = BodyArrays(*(array.to(group.device) for array in BodyArrays.of(load_body(config.body))))
+        data = Data(config, body)
         run = Run(config, data.files, group.device)
-        body = BodyArrays(*(array.to(group.device) for array in body))
         share = group.share(config.batch)
-        report = Report(run, data, body, group) if group.first else None
-        while run.step < config.steps and not group.any(interruption.requested):
-            sample = data(share, generator(config.seed, run.step, stream=1 + group.rank)).to(group.device)
-            loss = run.gradients(sample, group, body)
-            run.descend()
-            if report:
-                report(loss)
-        if report:
-            report.close()
+
+        def sample(step: int) -> Sample:
+            return data(share, generator(config.seed, step, 1 + group.rank, group.device))
+
+        descend(run, sample, data, group, body, interruption)
     return run.checkpoint
+
+
+def set_up(config: TrainConfig) -> None:
+    torch.set_num_threads(config.threads)
+    torch.backends.cuda.matmul.allow_tf32 = config.precision != "float32"
+
+
+def descend(
+    run: Run, sample: Callable[[int], Sample], data: Data, group: Processes, body: BodyArrays, interruption: Interruption
+) -> None:  # fmt: skip
+    """The training loop. sample: the batch of a step, by its number, on the group's device."""
+    report = Report(run, data, body, group) if group.first else None
+    take: Work = partial(run.take, group=group, body=body)
+    following: Callable[[Callable], Tensor] = lambda learn: learn(sample(run.step))  # noqa: E731
+    if run.config.capture and group.device.type == "cuda" and group.count == 1 and run.step < run.config.steps:
+        take = CapturedSteps(take, partial(run.optimizer.zero_grad, set_to_none=True))
+        following = Ahead(sample, run.step)
+    while run.step < run.config.steps and not group.any(interruption.requested):
+        loss = following(partial(run.learn, take=take))
+        if report:
+            report(loss)
+    if report:
+        report.close()
 
 
 class Report:

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hmr_ros.bundle import GRAPHS, load_bundle
-from training.graph_cost import Cost, count
+from training.graph_cost import Cost, count, layers
 
 
 def graph(tmp_path, nodes, inputs, outputs, **weights):
@@ -58,3 +58,19 @@ def test_the_roofline_is_the_slower_of_the_two():
     cost = Cost(flops=2e9, bytes=1e6)
     assert cost.least_ms(flops_per_s=1e12, bytes_per_s=1e12) == pytest.approx(2.0)
     assert cost.least_ms(flops_per_s=1e15, bytes_per_s=1e8) == pytest.approx(10.0)
+
+
+def test_layers_move_what_lies_between_them(tmp_path):
+    first, second = np.zeros((20, 30), np.float32), np.zeros((30, 30), np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["h"]),
+        helper.make_node("Relu", ["h"], ["a"]),
+        helper.make_node("MatMul", ["a", "second"], ["b"]),
+        helper.make_node("Add", ["b", "a"], ["y"]),
+    ]
+    path = graph(tmp_path, nodes, {"x": ["n", 20]}, {"y": ["n", 30]}, first=first, second=second)
+    assert layers(path, 7) == [
+        Cost(2 * 7 * 20 * 30, 4 * (7 * 20 + 20 * 30 + 7 * 30)),
+        Cost(2 * 7 * 30 * 30, 4 * (7 * 30 + 30 * 30 + 7 * 30)),
+        Cost(0, 4 * 7 * 30),
+    ]

@@ -37,7 +37,7 @@ data = Data(config, body)
 with processes(config.device) as group:
     run = Run(config, data.files, group.device)
     share = data(group.share(config.batch), generator(config.seed, run.step, stream=1 + group.rank))
-    run.gradients(share, group, body)
+    run.gradients(share, 2, group, body)
     torch.save([p.grad for p in run.parameters], config.out / "gradients.pt")
 """
 
@@ -81,12 +81,12 @@ def test_two_processes_give_the_gradients_of_one_with_the_whole_batch(small_run,
     with processes("cpu") as group:
         assert group.rank == 0 and group.count == 2
         run = Run(config, data.files, group.device)
-        run.gradients(halves[0], group, body)
+        run.gradients(halves[0], 2, group, body)
         output, _ = other.communicate(timeout=PATIENCE_S)
     assert other.returncode == 0, output
     here, there = [p.grad.clone() for p in run.parameters], torch.load(config.out / "gradients.pt", weights_only=True)
 
-    run.gradients(whole(*halves), Processes(0, 1, torch.device("cpu")), body)
+    run.gradients(whole(*halves), 2, Processes(0, 1, torch.device("cpu")), body)
     for one, two, parameter in zip(here, there, run.parameters):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
         torch.testing.assert_close(one, parameter.grad, rtol=1e-4, atol=1e-6)
