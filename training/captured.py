@@ -65,14 +65,14 @@ class CapturedSteps:
 class Ahead:
     """Makes the next sample on a stream of its own while the GPU is busy with this one."""
 
-    def __init__(self, make: Callable[[int], tuple], first: int):
-        """make: the sample of a step, by number; first: the first step's."""
-        self._make, self._stream, self._step = make, torch.cuda.Stream(), first
+    def __init__(self, make: Callable[[int], tuple], steps: range):
+        """make: the sample of a step, by number; steps: for which it is asked."""
+        self._make, self._stream, self._steps = make, torch.cuda.Stream(), iter(steps)
         self._next = self._ahead()
 
     def _ahead(self) -> tuple:
         with torch.cuda.stream(self._stream):
-            return self._make(self._step)
+            return next((self._make(step) for step in self._steps), ())
 
     def __call__(self, learn: Callable[[tuple], Tensor]) -> Tensor:
         """`learn` from the sample that is ready, and make another meanwhile."""
@@ -80,9 +80,10 @@ class Ahead:
         main.wait_stream(self._stream)
         sample = self._next
         loss = learn(sample)
-        for tensor in tensors(sample):  # memory of the other stream: not to be used again before this one is done with it
+        for tensor in tensors(
+            sample
+        ):  # memory of the other stream: not to be used again before this one is done with it
             tensor.record_stream(main)
-        self._step += 1
         self._next = self._ahead()
         return loss
 

@@ -7,6 +7,8 @@ bbox_info (B, 3). They give features (B, width).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +46,7 @@ class KeypointEncoder(nn.Module):
         self.embed = nn.Linear(inputs, config.width)
         self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
         self.norm = nn.LayerNorm(config.width)
+        self.half = False  # too small to gain by it
 
     def forward(self, *seen: Tensor) -> Tensor:
         """seen: keypoints, confidence, keypoints_3d, confidence_3d, bbox_info."""
@@ -64,13 +67,16 @@ class TransformerEncoder(nn.Module):
         self.summary = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, SUMMARY))
         self.out = nn.Linear(points * SUMMARY, config.width)
         self.norm = nn.LayerNorm(config.width)
+        self.half = False
 
     def forward(self, *seen: Tensor) -> Tensor:
         """seen: keypoints, confidence, keypoints_3d, confidence_3d, bbox_info."""
         *points, bbox_info = seen
         box = bbox_info.unsqueeze(1).expand(-1, skeleton.NUM_KEYPOINTS, -1)
         tokens = self.embed(torch.cat([*per_keypoint(*points), box], dim=-1)) + self.place
-        return self.norm(self.out(self.summary(self.blocks(tokens)).flatten(1)))
+        with mixed_precision(self.half):  # what is measured in millimetres goes by, in the tokens themselves
+            tokens = self.blocks(tokens)
+        return self.norm(self.out(self.summary(tokens.float()).flatten(1)))
 
 
 class TokenBlock(nn.Module):
@@ -93,6 +99,11 @@ class TokenBlock(nn.Module):
         alike = torch.softmax(self.scale * (query @ key.transpose(-1, -2)), dim=-1)
         tokens = tokens + self.out((alike @ value).transpose(1, 2).flatten(2))
         return tokens + self.layers(tokens)
+
+
+def mixed_precision(half: bool) -> AbstractContextManager:
+    """bfloat16 where it does no harm, on a GPU, if `half`."""
+    return torch.autocast("cuda", torch.bfloat16) if half else nullcontext()
 
 
 def make_encoder(config: ModelConfig) -> nn.Module:

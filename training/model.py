@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hmr_ros import skeleton
+from hmr_ros.bundle import ENCODERS
 from training.body import BodyArrays, ForwardKinematics
 from training.config import ModelConfig
 from training.encoders import make_encoder
@@ -55,6 +56,8 @@ class Auxiliary(NamedTuple):
 class MetaHmr(nn.Module):
     kind = "keypoints"
     """What it reads: one of `hmr_ros.bundle.ENCODERS`."""
+    crop_px: tuple[int, int] | None = None
+    """Height and width of the crops it reads; None: it reads none."""
 
     def __init__(self, config: ModelConfig, loss_weights: Tensor):
         """loss_weights: the inner objective's initial term weights, in the order of `losses.TERMS`."""
@@ -81,6 +84,10 @@ class MetaHmr(nn.Module):
                 f"these weights are of another architecture: {', '.join(wrong[:5])} differ; see --model.width"
             )
         self.load_state_dict(fitting, strict=False)
+
+    def look(self, sample) -> Tensor:
+        """Features of a batch's people, (B, F). sample: has what `encode` takes, by the names in ENCODERS."""
+        return self.encode(*(getattr(sample, name) for name in ENCODERS[self.kind]))
 
     def encode(
         self, keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor, bbox_info: Tensor

@@ -176,6 +176,8 @@ class Synthesis:
 
         lost = uniform(batch, 23) < noise.outliers * self.outliers
         noisy = torch.where(lost[..., None], noisy + 0.25 * size * normal(batch, 23, 2), noisy)
+        if noise.precise:
+            noisy = torch.where(uniform(batch, 1, 1) < noise.precise, clean, noisy)
 
         confidence = 1 - 0.25 * uniform(batch, 23) ** 2
         confidence = confidence - 0.4 * uniform(batch, 23) * (lost & (uniform(batch, 23) < 0.5))

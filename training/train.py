@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
 
 def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, body: BodyArrays) -> Tensor:
     """The training loss of one batch (scalar): before adaptation, after each of `steps` inner steps, and of the auxiliary."""
-    features = model.encode(*sample.inputs)
+    features = model.look(sample)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.observed, auxiliary)
     weights = inner_weights(model, config.meta)
@@ -98,7 +99,7 @@ def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, 
 def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body: BodyArrays) -> list[float]:
     """MPJPE in mm (24 joints, pelvis aligned) of one validation batch before and after each step."""
     with torch.no_grad():
-        features = model.encode(*sample.inputs)
+        features = model.look(sample)
         state, auxiliary = model.regress(features, sample.bbox_info, body)
         target = pseudo_target(*sample.observed, auxiliary)
         weights = inner_weights(model, config.meta)
@@ -153,6 +154,8 @@ class Run:
             self.model.load_matching(source.model)
             history = source.run["history"]
         self.model.to(device)
+        for encoder in (part for part in self.model.modules() if hasattr(part, "half") and part is not self.model):
+            encoder.half = config.precision == "bfloat16" and device.type == "cuda"
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         on_gpu = device.type == "cuda"  # there a step is captured, and the rate must be where a replay finds it
         self.rate = torch.tensor(config.learning_rate, device=device)
@@ -183,6 +186,10 @@ class Run:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.config.steps)))
         return self.config.learning_rate * warmup * (0.01 + 0.99 * cosine)
 
+    @property
+    def can_be_captured(self) -> bool:
+        return self.config.capture
+
     def learn(self, sample: Sample, take: Work) -> Tensor:
         """One step of the optimiser, done by `take`; returns the loss of this process's share of the batch."""
         self.rate.fill_(self.learning_rate())
@@ -202,9 +209,7 @@ class Run:
 
     def gradients(self, sample: Sample, steps: int, group: Processes, body: BodyArrays) -> Tensor:
         """Leave the whole batch's gradients in the parameters, given this process's share of it; returns the share's loss."""
-        half = self.config.precision == "bfloat16"
-        with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
-            loss = outer_loss(self.model, sample, steps, self.config, body)
+        loss = outer_loss(self.model, sample, steps, self.config, body)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         group.average_gradients(self.parameters)
@@ -257,15 +262,15 @@ def set_up(config: TrainConfig) -> None:
 
 
 def descend(
-    run: Run, sample: Callable[[int], Sample], data: Data, group: Processes, body: BodyArrays, interruption: Interruption
+    run: Run, sample: Callable[[int], tuple], data: HasValidation, group: Processes, body: BodyArrays, interruption: Interruption
 ) -> None:  # fmt: skip
     """The training loop. sample: the batch of a step, by its number, on the group's device."""
     report = Report(run, data, body, group) if group.first else None
     take: Work = partial(run.take, group=group, body=body)
     following: Callable[[Callable], Tensor] = lambda learn: learn(sample(run.step))  # noqa: E731
-    if run.config.capture and group.device.type == "cuda" and group.count == 1 and run.step < run.config.steps:
+    if run.can_be_captured and group.device.type == "cuda" and group.count == 1:
         take = CapturedSteps(take, partial(run.optimizer.zero_grad, set_to_none=True))
-        following = Ahead(sample, run.step)
+        following = Ahead(sample, range(run.step, run.config.steps))
     while run.step < run.config.steps and not group.any(interruption.requested):
         loss = following(partial(run.learn, take=take))
         if report:
@@ -274,10 +279,14 @@ def descend(
         report.close()
 
 
+class HasValidation(Protocol):
+    def validation(self, count: int) -> Sample: ...
+
+
 class Report:
     """What the first process tells: progress, TensorBoard, validation, checkpoints."""
 
-    def __init__(self, run: Run, data: Data, body: BodyArrays, group: Processes):
+    def __init__(self, run: Run, data: HasValidation, body: BodyArrays, group: Processes):
         self.run, self.body = run, body
         self.validation = data.validation(1024).to(group.device)
         self.log = SummaryWriter(run.config.out)

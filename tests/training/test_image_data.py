@@ -73,7 +73,7 @@ def test_augmented_detections_still_fit_the_augmented_truth(made_up):
     sample = next(batches(data(made_up, EXACT, still), 4, seed=0, steps=range(1)))
     seen = sample.confidence > 0
     torch.testing.assert_close(sample.keypoints[seen], sample.truth.keypoints_2d[seen], atol=1e-4, rtol=0)
-    assert sample.inputs[0].shape == (4, 3, *CROP_PX) and sample.truth.rotmat.shape == (4, 24, 3, 3)
+    assert sample.crop.shape == (4, 3, *CROP_PX) and sample.truth.rotmat.shape == (4, 24, 3, 3)
 
 
 def test_missing_pictures_say_where_we_looked(made_up, tmp_path):

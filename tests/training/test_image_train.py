@@ -48,17 +48,18 @@ def config(tmp_path, monkeypatch):
 
 def test_interrupted_and_resumed_equals_uninterrupted(config, monkeypatch):
     straight = checkpoint.load(train(config))
-    descend = ImageRun.descend
+    learn = ImageRun.learn
 
-    def interrupted(run) -> None:
-        descend(run)
+    def interrupted(run, sample, take):
+        loss = learn(run, sample, take)
         if run.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
+        return loss
 
     halves = dataclasses.replace(config, out=config.data / "halves")
-    monkeypatch.setattr(ImageRun, "descend", interrupted)
+    monkeypatch.setattr(ImageRun, "learn", interrupted)
     assert checkpoint.load(train(halves)).step == 2
-    monkeypatch.setattr(ImageRun, "descend", descend)
+    monkeypatch.setattr(ImageRun, "learn", learn)
     resumed = checkpoint.load(train(halves))
     assert resumed.step == straight.step == 4 and resumed.run["config"]["model"]["backbone"] == "thin"
     for name, value in straight.model.items():

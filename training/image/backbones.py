@@ -204,6 +204,7 @@ class HrNetClassifier(HrNet):
 
 
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "resnet18_thin": lambda: ResNet(BasicBlock, (2, 2, 2, 2), width=32),
     "resnet18": lambda: ResNet(BasicBlock, (2, 2, 2, 2)),
     "resnet50": lambda: ResNet(Bottleneck, (3, 4, 6, 3)),
     "hrnet_w48": HrNetPose,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Head = Literal["cliff", "hmr"]
+from training.config import ModelConfig
+
+Head = Literal["cliff", "hmr", "fused"]
 
 
 @dataclass(frozen=True)
 class ImageModelConfig:
     backbone: str = "resnet50"
-    """resnet18, resnet50, hrnet_w48, hrnet_w48_cls, or timm:NAME; see `training.image.backbones`."""
+    """resnet18_thin, resnet18, resnet50, hrnet_w48, hrnet_w48_cls, or timm:NAME; see `training.image.backbones`."""
     auxiliary_backbone: str = ""
     """Backbone of the auxiliary network; empty: a second head on the main one's features, which costs nothing at run time."""
     head: Head = "cliff"
-    """cliff is told where in the image the crop was (Li et al., ECCV 2022), hmr is not (Kanazawa et al., CVPR 2018)."""
+    """cliff is told where in the image the crop was (Li et al., ECCV 2022), hmr is not (Kanazawa et al., CVPR 2018); fused is ours,
+    and reads keypoints too (`training.image.fused`)."""
     iterations: int = 3
     """Times the main head corrects itself; Meta-HMR's published networks do so 10 times."""
     auxiliary_iterations: int = 3
@@ -24,6 +27,8 @@ class ImageModelConfig:
     crop_width: int = 192
     curvature_rank: int = 48
     """Rank of the learned part of the inner step that couples the state's dimensions."""
+    points: ModelConfig = field(default_factory=ModelConfig)
+    """Head fused: the keypoint model that it grows from."""
 
     @property
     def crop_px(self) -> tuple[int, int]:

@@ -1,11 +1,12 @@
-"""Batches of crops with their truth: made by many processes, the same for the same seed, resumable at any step."""
+"""Batches of crops with their truth: made by many processes or on a GPU, the same for the same seed, resumable at any step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from hmr_ros.smpl_file import load_body
 from training.config import NoiseConfig
 from training.datasets.photographs import Photographs
 from training.image.augment import AugmentConfig, Picture, box_of, crop, jitter_box, occlude, recolour, turn_randomly
+from training.image.device_pictures import DevicePictures
 from training.image.pictures import DressedRenderer, Patterns, Studio
+from training.image.sample import ImageSample, joined
 from training.losses import Target
 from training.render_person import Backgrounds
 from training.synthesis import Poses
@@ -33,49 +36,26 @@ class PicturesConfig:
     patterns: Path | None = Path("../shared/data/render/textures")
     """Folder of pictures to cut cloth from; None: plain and striped only."""
     workers: int = 2
-    """Processes that draw; 0: the training process itself."""
+    """Processes that draw, or read photographs; 0: the training process itself."""
     photographs: Path | None = None
     """File of `training.prepare --detect`: real people, mixed in. None: all pictures are drawn."""
     photographs_root: Path = Path(".")
     """Folder that its image paths start from."""
     photographs_share: float = 0.5
     """Part of each batch."""
-
-
-class ImageSample(NamedTuple):
-    """A batch as the network sees it, with its truth; as `training.synthesis.Sample`, plus the crops."""
-
-    crop: Tensor
-    """(B, 3, H, W) RGB in [0, 1]."""
-    keypoints: Tensor
-    confidence: Tensor
-    keypoints_3d: Tensor
-    confidence_3d: Tensor
-    bbox_info: Tensor
-    truth: Target
-    transl: Tensor
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """What `ImageMetaHmr.encode` takes."""
-        return (self.crop,)
-
-    @property
-    def observed(self) -> tuple[Tensor, ...]:
-        return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d
-
-    def to(self, device: torch.device) -> ImageSample:
-        moved = [x if isinstance(x, Target) else x.to(device) for x in self]
-        return ImageSample(*moved)._replace(truth=Target(*(x.to(device) for x in self.truth)))
+    renderer: Literal["auto", "cpu", "device"] = "auto"
+    """cpu: `training.image.pictures`, one at a time; device: `training.image.device_pictures`, where the network is; auto: that, on a GPU."""
 
 
 class ImageData:
-    """Where training pictures come from."""
+    """Where training pictures come from: a device, or processors one at a time. Photographs are always read by the latter."""
 
     def __init__(
         self, data: Path, body: str, noise: NoiseConfig, pictures: PicturesConfig, augment: AugmentConfig,
-        crop_px: tuple[int, int],
+        crop_px: tuple[int, int], device: torch.device | str = "cpu",
     ):  # fmt: skip
+        """device: the network's; samples are there if they are drawn there."""
+        self.device = torch.device(device)
         train, val = (Poses.files(data, split) for split in ("train", "val"))
         self.poses, self.held_out, self.files = Poses(*train), Poses(*val), [*train, *val]
         patterns = Patterns(pictures.patterns) if pictures.patterns else None
@@ -83,17 +63,30 @@ class ImageData:
         self.studio = Studio(
             body_model, noise, DressedRenderer(body_model, Backgrounds(pictures.backgrounds), patterns)
         )
+        self.on_device = None
+        if pictures.renderer == "device" or (pictures.renderer == "auto" and self.device.type == "cuda"):
+            self.on_device = DevicePictures(
+                body_model, noise, pictures.backgrounds, pictures.patterns, augment, crop_px, self.device
+            )
+            self.poses.rotvec, self.held_out.rotvec = (p.rotvec.to(self.device) for p in (self.poses, self.held_out))
         self.augment, self.crop_px = augment, crop_px
         self.photographs, self.photographs_share = None, pictures.photographs_share
         if pictures.photographs:
             self.photographs = Photographs(pictures.photographs, pictures.photographs_root, body_model)
             self.files.append(pictures.photographs)
 
-    def __call__(self, count: int, rng: torch.Generator) -> ImageSample:
-        """Training samples, augmented."""
+    def shares(self, count: int) -> tuple[int, int, int]:
+        """Of so many samples: photographs, those that processors draw, those that the device draws."""
         real = round(count * self.photographs_share) if self.photographs else 0
-        pick = torch.randint(len(self.poses), (count - real,), generator=rng)
-        pictures = self.studio(self.poses.rotvec[pick], rng) if real < count else []
+        return (real, count - real, 0) if self.on_device is None else (real, 0, count - real)
+
+    def __call__(self, count: int, rng: torch.Generator) -> ImageSample:
+        """What processors make of `count` training samples, augmented: all of them, or the photographs among them."""
+        real, drawn, _ = self.shares(count)
+        pictures = []
+        if drawn:
+            pick = torch.randint(len(self.poses), (drawn,), generator=rng)
+            pictures += self.studio(self.poses.rotvec[pick], rng)
         pictures += self.photographs(real, rng) if real else []
         change = np.random.default_rng(int(torch.randint(2**62, (), generator=rng)))
         shown = []
@@ -104,10 +97,18 @@ class ImageData:
             shown.append((turned, box, seen))
         return self._batch(shown)
 
+    def by_device(self, count: int, rng: torch.Generator) -> ImageSample:
+        """What the device makes of `count` training samples; the generator is there, too."""
+        pick = torch.randint(len(self.poses), (self.shares(count)[2],), generator=rng, device=self.device)
+        return self.on_device(self.poses.rotvec[pick], rng)
+
     def validation(self, count: int) -> ImageSample:
         """Held-out people as they are, the same ones every time; no more than VALIDATION."""
-        rng = torch.Generator().manual_seed(1)
-        pick = torch.randperm(len(self.held_out), generator=rng)[: min(count, VALIDATION)]
+        device = self.held_out.rotvec.device
+        rng = torch.Generator(device).manual_seed(1)
+        pick = torch.randperm(len(self.held_out), generator=rng, device=device)[: min(count, VALIDATION)]
+        if self.on_device:
+            return self.on_device(self.held_out.rotvec[pick], rng, augment=False)
         pictures = self.studio(self.held_out.rotvec[pick], rng, augment=False)
         boxes = [box_of(picture, self.aspect) for picture in pictures]
         return self._batch([(p, box, crop(p, box, self.crop_px)) for p, box in zip(pictures, boxes)])
@@ -139,7 +140,7 @@ class ImageData:
 
 
 class _Steps(Dataset):
-    """Batch number `step`, whoever makes it."""
+    """Processors' part of batch number `step`, whoever makes it."""
 
     def __init__(self, data: ImageData, count: int, seed: int, rank: int):
         self.data, self.count, self.seed, self.rank = data, count, seed, rank
@@ -152,8 +153,18 @@ def batches(
     data: ImageData, count: int, seed: int, steps: range, rank: int = 0, workers: int = 0
 ) -> Iterator[ImageSample]:
     """The batches of these steps, `count` samples each, in order; what a step's batch holds depends on nothing but seed, step and rank."""
-    made = _Steps(data, count, seed, rank)
-    return iter(DataLoader(made, batch_size=None, sampler=steps, num_workers=workers, worker_init_fn=_one_thread))
+    real, by_processor, by_device = data.shares(count)
+    made = None
+    if real or by_processor:
+        loader = DataLoader(
+            _Steps(data, count, seed, rank), None, sampler=steps, num_workers=workers, worker_init_fn=_one_thread
+        )
+        made = iter(loader)
+    for step in steps:
+        parts = [next(made).to(data.device)] if made else []
+        if by_device:
+            parts.append(data.by_device(count, generator(seed, step, 1 + rank, data.device)))
+        yield reduce(joined, parts)
 
 
 def _one_thread(worker: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hmr_ros import skeleton
 from training.body import BodyArrays
 from training.config import ModelConfig
+from training.encoders import mixed_precision
 from training.image.backbones import make_backbone
 from training.image.config import ImageModelConfig
 from training.image.head import IterativeHead, to_prediction
@@ -25,6 +26,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ImageModelConfig):
         super().__init__()
+        self.half = False
         self.backbone = make_backbone(config.backbone)
         self.auxiliary_backbone = make_backbone(config.auxiliary_backbone) if config.auxiliary_backbone else None
         for name, value in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
@@ -33,10 +35,11 @@ class ImageEncoder(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         """crop: (B, 3, H, W) RGB in [0, 1]."""
         x = (crop - self.mean) / self.std
-        features = self.backbone(x)
-        if self.auxiliary_backbone is None:
-            return features
-        return torch.cat([features, self.auxiliary_backbone(x)], dim=-1)
+        with mixed_precision(self.half):
+            features = self.backbone(x)
+            if self.auxiliary_backbone is not None:
+                features = torch.cat([features, self.auxiliary_backbone(x)], dim=-1)
+        return features.float()
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Main and auxiliary features; the same where the backbone is shared."""
@@ -51,7 +54,7 @@ class ImageMetaHmr(MetaHmr):
     def __init__(self, config: ImageModelConfig, loss_weights: Tensor):
         """loss_weights: as MetaHmr takes them."""
         super().__init__(ModelConfig(width=1, blocks=0, curvature_rank=config.curvature_rank), loss_weights)
-        self.image = config
+        self.image, self.crop_px = config, config.crop_px
         self.encoder = ImageEncoder(config)
         main, auxiliary = self.encoder.backbone, self.encoder.auxiliary_backbone or self.encoder.backbone
         self.head = IterativeHead(main.channels, config.head, config.iterations)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
@@ -19,11 +19,11 @@ from training.config import TrainConfig
 from training.image.augment import AugmentConfig
 from training.image.config import ImageModelConfig
 from training.image.data import ImageData, PicturesConfig, batches
-from training.image.model import ImageMetaHmr
+from training.image.fused import make_image_model
 from training.image.weights import load_backbone
 from training.model import MetaHmr
 from training.processes import Processes, processes
-from training.train import Interruption, Report, Run, generator, make_model
+from training.train import Interruption, Run, descend, generator, make_model, set_up
 
 DROPOUT_STREAM = 1 << 16
 """Of the randomness of a step; lower ones draw samples."""
@@ -43,13 +43,21 @@ class ImageTrainConfig(TrainConfig):
 
 
 class ImageRun(Run):
-    def gradients(self, sample, group: Processes, body: BodyArrays) -> Tensor:
-        # Dropout: a resumed run drops what an uninterrupted one would have dropped.
-        torch.manual_seed(generator(self.config.seed, self.step, DROPOUT_STREAM + group.rank).initial_seed())
-        return super().gradients(sample, group, body)
+    @property
+    def can_be_captured(self) -> bool:
+        return super().can_be_captured and not self.drops_out  # a replay would drop the same ones for ever
+
+    @property
+    def drops_out(self) -> bool:
+        return any(isinstance(part, nn.Dropout) for part in self.model.modules())
+
+    def gradients(self, sample, steps: int, group: Processes, body: BodyArrays) -> Tensor:
+        if self.drops_out:  # a resumed run drops what an uninterrupted one would have dropped
+            torch.manual_seed(generator(self.config.seed, self.step, DROPOUT_STREAM + group.rank).initial_seed())
+        return super().gradients(sample, steps, group, body)
 
     def make_model(self) -> MetaHmr:
-        model = make_model(self.config, ImageMetaHmr)
+        model = make_model(self.config, make_image_model)
         if self.config.weights:
             print(load_backbone(model.encoder.backbone, self.config.weights))
         return model
@@ -57,23 +65,17 @@ class ImageRun(Run):
 
 def train(config: ImageTrainConfig) -> Path:
     """Train until `config.steps`; returns the checkpoint's path. Interrupted, the same call goes on."""
-    torch.set_num_threads(config.threads)
-    body = BodyArrays.of(load_body(config.body))
-    data = ImageData(config.data, config.body, config.noise, config.pictures, config.augment, config.model.crop_px)
+    set_up(config)
     with processes(config.device) as group, Interruption() as interruption:
+        pictures = config.pictures
+        data = ImageData(
+            config.data, config.body, config.noise, pictures, config.augment, config.model.crop_px, group.device
+        )
         run = ImageRun(config, data.files, group.device)
-        body = BodyArrays(*(array.to(group.device) for array in body))
-        report = Report(run, data, body, group) if group.first else None
+        body = BodyArrays(*(array.to(group.device) for array in BodyArrays.of(load_body(config.body))))
         steps = range(run.step, config.steps)
-        for sample in batches(data, group.share(config.batch), config.seed, steps, group.rank, config.pictures.workers):
-            loss = run.gradients(sample.to(group.device), group, body)
-            run.descend()
-            if report:
-                report(loss)
-            if group.any(interruption.requested):
-                break
-        if report:
-            report.close()
+        made = batches(data, group.share(config.batch), config.seed, steps, group.rank, pictures.workers)
+        descend(run, lambda step: next(made), data, group, body, interruption)
     return run.checkpoint
 
 
