@@ -20,6 +20,7 @@ say "3/4 times: node's view, then against PyTorch and ONNX Runtime, with the sha
 "$python" -m hmr_ros.tools.fetch_keypoint_models
 "$python" -m hmr_ros.tools.benchmark --backend tensorrt --json "$out/node.json" | tee "$out/node.txt"
 if "$python" -c 'import onnx, torch, tyro; assert torch.cuda.is_available()' 2>"$out/torch.txt"; then
+    "$python" -m pytest -q -m gpu -rs tests/training/test_look.py | tee "$out/look.txt"
     "$python" -m training.benchmark_gpu --json "$out/keypoints.json" | tee "$out/keypoints.txt"
     "$python" -m training.benchmark_gpu --backbone resnet50 --json "$out/resnet50.json" | tee "$out/resnet50.txt"
 else

@@ -2,6 +2,7 @@
 
     manifest.json    format, name, shape_space, loss weights, metrics, licence, and the sha256 of every other file
     encode.onnx  regress.onnx  adapt.onnx  readout.onnx
+    look.onnx        where `encode` reads crops: the same from the whole picture, for GPUs (optional)
     golden.npz       "<graph>/<name>" arrays: inputs and the outputs torch gave for them
 
 `GRAPHS` is the contract between training and runtime: names of inputs and outputs of every graph.
@@ -33,9 +34,28 @@ GRAPHS = {
     "adapt": ((*_FIT, *BODY_INPUTS), ("new_state", "loss")),
     "readout": ((*_FIT, *BODY_INPUTS), ("rotmat", "betas", "transl", "loss")),
 }
-"""Inputs and outputs of every graph. Axis 0 of all but `loss_weights` and the body's arrays is the number of people."""
-ENCODERS = {"keypoints": GRAPHS["encode"][0], "image": ("crop",)}
+"""Inputs and outputs of every graph. Axis 0 of all but those of SHARED is the number of people."""
+ENCODERS = {"keypoints": GRAPHS["encode"][0], "image": ("crop",), "fused": ("crop", *GRAPHS["encode"][0])}
 """Inputs of `encode` by the manifest's `encoder`. A crop is (3, *crop_px), RGB in [0, 1], as `hmr_ros.crop.crop_people` makes it."""
+LOOK = "look"
+"""A graph that bundles may have whose encoder reads crops: `encode` that cuts them itself, on a GPU."""
+PICTURE_INPUTS = ("image", "nodes", "spread")
+"""What `look` takes where `encode` takes `crop`, see `hmr_ros.crop.look_inputs`."""
+EXACT = "exact/"
+"""How names of nodes begin that must compute in float32 where the rest of a graph need not."""
+SHARED = (*BODY_INPUTS, "loss_weights", "image")
+"""Inputs that are one for all people."""
+
+
+def inputs_of(graph: str, encoder: str) -> tuple[str, ...]:
+    """Names of a graph's inputs in a bundle with this kind of encoder, in order."""
+    if graph == LOOK:
+        return (*PICTURE_INPUTS, *(name for name in ENCODERS[encoder] if name != "crop"))
+    return ENCODERS[encoder] if graph == "encode" else GRAPHS[graph][0]
+
+
+def outputs_of(graph: str) -> tuple[str, ...]:
+    return GRAPHS["encode" if graph == LOOK else graph][1]
 
 
 class BundleError(ValueError):
@@ -69,10 +89,15 @@ class Bundle:
     @property
     def crop_px(self) -> tuple[int, int] | None:
         """Height and width of the crops that an encoder of images reads; None: it reads keypoints."""
-        if self.encoder != "image":
+        if "crop" not in ENCODERS[self.encoder]:
             return None
         height, width = self.manifest["crop_px"]
         return height, width
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of all its graphs."""
+        return (LOOK, *GRAPHS) if f"{LOOK}.onnx" in self.manifest["sha256"] else tuple(GRAPHS)
 
     @property
     def without_steps(self) -> str:
@@ -89,8 +114,7 @@ class Bundle:
 
     def golden(self, graph: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Inputs (the body's arrays among them) and the outputs torch computed for them."""
-        inputs, outputs = GRAPHS[graph]
-        inputs = ENCODERS[self.encoder] if graph == "encode" else inputs
+        inputs, outputs = inputs_of(graph, self.encoder), outputs_of(graph)
         try:
             with np.load(self.path / "golden.npz") as arrays:
                 return (
@@ -155,7 +179,7 @@ def _read_manifest(path: Path) -> dict:
         raise BundleError(
             f"{file}: unknown encoder {encoder!r}; this version knows {', '.join(ENCODERS)}: update hmr_ros"
         )
-    if encoder == "image" and not (
+    if "crop" in ENCODERS[encoder] and not (
         isinstance(crop, list) and [type(side) for side in crop] == [int, int] and min(crop) > 0
     ):
         raise BundleError(f"{file}: 'crop_px' is not the height and width of a crop: export the bundle again")

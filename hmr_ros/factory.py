@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from hmr_ros.backends.engine_cache import EngineCache
@@ -13,8 +13,9 @@ from hmr_ros.backends.graph import Graph, check_golden
 from hmr_ros.backends.onnx_runtime import CPU, CUDA, OnnxRuntimeGraph
 from hmr_ros.backends.selection import Loaded, first_that_works, unless_slower
 from hmr_ros.body_model import BodyModel
-from hmr_ros.bundle import GRAPHS, Bundle, BundleError, load_bundle
+from hmr_ros.bundle import GRAPHS, LOOK, Bundle, BundleError, load_bundle
 from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig
+from hmr_ros.encoders import make_encoder
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.keypoints.flips import FlipRepair
 from hmr_ros.keypoints.given import GivenKeypoints
@@ -51,7 +52,7 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
         source=source or SOURCES[config.keypoints.source](config.keypoints),
         tracker=Tracker(config.tracker),
         flips=FlipRepair(),
-        regressor=Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights, bundle.crop_px),
+        regressor=make_regressor(bundle, graphs),
         optimiser=Optimiser(graphs["adapt"], graphs["readout"], bundle.without_steps),
         warm_start=WarmStart(config.warm_start),
         metric_depth=MetricDepth(body),
@@ -65,6 +66,11 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
             "keypoints": config.keypoints.source,
         },
     )
+
+
+def make_regressor(bundle: Bundle, graphs: dict[str, Graph]) -> Regressor:
+    """graphs: the bundle's, as `load_graphs` gives them."""
+    return Regressor(make_encoder(bundle, graphs), graphs["regress"], bundle.loss_weights)
 
 
 def load_model(
@@ -88,28 +94,35 @@ def load_weights(config: ModelConfig) -> tuple[BodyModel, Bundle]:
 
 
 def load_graphs(
-    config: ModelConfig, body: BodyModel, bundle: Bundle, people: int = 1, progress: Progress = no_progress
+    config: ModelConfig,
+    body: BodyModel,
+    bundle: Bundle,
+    people: int = 1,
+    progress: Progress = no_progress,
+    names: Collection[str] = (),
 ) -> Loaded:
     """The bundle's graphs, each checked against its golden pair, on the backend that `config` names or the best that works.
 
     people: numbers up to this one are made ready now, rather than when first seen. progress: told how far the building of
-    engines is, which may take minutes the first time.
+    engines is, which may take minutes the first time. names: which graphs; otherwise those that a frame takes: on a GPU `look` in place of
+    `encode`, where the bundle has it.
     """
+    on_cpu = names or GRAPHS
+    on_gpu = names or [LOOK if name == "encode" and LOOK in bundle.graphs else name for name in GRAPHS]
 
     def on_tensorrt() -> Loaded:
         engines = Engines(EngineCache(config.engine_cache), config.precision, progress)
         graphs = {}
-        for name in GRAPHS:
+        for name in on_gpu:
             graph = engines.graph(bundle, name)
             check_golden(graph, name, bundle, "TensorRT", engines.tolerance(bundle, name))
             graphs[name] = graph.bind(body.graph_inputs())
-            for count in range(1, people + 1):
-                graph.program(count)
+            graph.make_ready(people)
         return Loaded(dict(graphs), engines.describe(bundle))
 
     def on_onnx_runtime(provider: str, name: str) -> Loaded:
         graphs: dict[str, Graph] = {}
-        for graph in GRAPHS:
+        for graph in on_gpu if provider == CUDA else on_cpu:
             loaded = OnnxRuntimeGraph(bundle.graph_path(graph), config.threads, provider)
             check_golden(loaded, graph, bundle, f"ONNX Runtime ({provider})")
             graphs[graph] = loaded.bind(body.graph_inputs())
@@ -122,7 +135,7 @@ def load_graphs(
     }
     if config.backend != "auto":
         return dataclasses.replace(makers[config.backend](), reason=f"model.backend is {config.backend}")
-    frame = partial(_run_one_frame, {name: bundle.golden(name)[0] for name in GRAPHS})
+    frame = partial(_run_one_frame, {name: bundle.golden(name)[0] for name in bundle.graphs})
     faster = unless_slower(makers["onnxruntime_cuda"], makers["onnxruntime"], frame)
     loaded = first_that_works({**makers, "onnxruntime_cuda": faster})
     _log.info("graphs run on %s: %s", loaded.name, loaded.reason)
@@ -131,6 +144,6 @@ def load_graphs(
 
 def _run_one_frame(inputs: dict[str, dict], loaded: Loaded) -> None:
     """What a frame asks of the graphs, with a few steps of optimisation."""
-    for name, calls in {"encode": 1, "regress": 1, "adapt": 5, "readout": 2}.items():
-        for _ in range(calls):
+    for name, calls in {LOOK: 1, "encode": 1, "regress": 1, "adapt": 5, "readout": 2}.items():
+        for _ in range(calls if name in loaded.graphs else 0):
             loaded.graphs[name](**inputs[name])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from hmr_ros.backends.graph import Graph
 from hmr_ros.camera import Camera
-from hmr_ros.crop import crop_people, keypoint_box
+from hmr_ros.crop import keypoint_box
 from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.types import BodyPose, Frame, Keypoints
 
@@ -68,29 +69,31 @@ def axis_to_ray(xy: np.ndarray) -> np.ndarray:
     return rotvec_to_rotmat(rotvec)
 
 
+class Encoder(Protocol):
+    """What makes features of people; see `hmr_ros.encoders`."""
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the boxes that it wants around people."""
+        ...
+
+    def __call__(self, seen: Observation, frame: Frame | None = None) -> np.ndarray:
+        """(N, F) float32. frame: where `seen` was seen; encoders that read keypoints alone do without."""
+        ...
+
+
 class Regressor:
-    """The bundle's `encode` and `regress` graphs in a row.
+    """The bundle's encoder and its `regress` graph in a row."""
 
-    crop_px: height and width of what `encode` wants to see of each person, or None: it reads keypoints.
-    """
-
-    def __init__(self, encode: Graph, regress: Graph, loss_weights: np.ndarray, crop_px: tuple[int, int] | None = None):
+    def __init__(self, encode: Encoder, regress: Graph, loss_weights: np.ndarray):
         self._encode, self._regress, self._loss_weights = encode, regress, loss_weights
-        self._crop_px = crop_px
 
     def look(self, keypoints: Keypoints, frame: Frame) -> Regression:
         """Everyone whose keypoints were found in `frame`."""
-        if self._crop_px is None:
-            return self(observe(keypoints, frame.camera))
-        height, width = self._crop_px
-        seen = observe(keypoints, frame.camera, width / height)
-        return self(seen, crop_people(frame.image, frame.camera, seen.bbox_info, self._crop_px))
+        return self(observe(keypoints, frame.camera, self._encode.aspect), frame)
 
-    def __call__(self, seen: Observation, crop: np.ndarray | None = None) -> Regression:
-        """crop: (N, 3, *crop_px), where the encoder reads images."""
-        if (crop is None) != (self._crop_px is None):
-            raise ValueError("encoders of images need a crop of every person, those of keypoints none")
-        features = self._encode(**(vars(seen) if crop is None else {"crop": crop}))["features"]
+    def __call__(self, seen: Observation, frame: Frame | None = None) -> Regression:
+        features = self._encode(seen, frame)
         answer = self._regress(features=features, bbox_info=seen.bbox_info)
         fit_inputs = {
             "features": features,

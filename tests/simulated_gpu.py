@@ -170,13 +170,17 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
     scratch = 0 if major == 11 else 4096  # bytes that contexts ask for; small graphs need none
     trt = types.ModuleType("tensorrt")
     trt.__version__ = version
-    trt.DataType = enum.Enum("DataType", "FLOAT HALF INT32 INT64 BOOL")
+    trt.DataType = enum.Enum("DataType", "FLOAT HALF INT32 INT64 BOOL UINT8")
+    trt.LayerType = enum.Enum(
+        "LayerType",
+        "CAST SHUFFLE ELEMENTWISE UNARY ACTIVATION MATRIX_MULTIPLY GRID_SAMPLE POOLING CONVOLUTION CONSTANT",
+    )
     trt.TensorIOMode = enum.Enum("TensorIOMode", "NONE INPUT OUTPUT")
     creation = {8: {"EXPLICIT_BATCH": 0}, 10: {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, 11: {"STRONGLY_TYPED": 1}}
     trt.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation[major])
     if major == 8:
         trt.PreviewFeature = enum.Enum("PreviewFeature", "PROFILE_SHARING_0806")
-    trt.BuilderFlag = enum.Enum("BuilderFlag", "TF32" if major == 11 else "FP16 TF32")
+    trt.BuilderFlag = enum.Enum("BuilderFlag", "TF32" if major == 11 else "FP16 TF32 OBEY_PRECISION_CONSTRAINTS")
 
     class ILogger:
         Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
@@ -213,7 +217,7 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
 
     class Network:
         def __init__(self, flags):
-            self.flags, self.path, self.inputs = flags, None, []
+            self.flags, self.path, self.inputs, self.layers = flags, None, [], []
 
         @property
         def num_inputs(self):
@@ -221,6 +225,23 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
 
         def get_input(self, index):
             return self.inputs[index]
+
+        @property
+        def num_layers(self):
+            return len(self.layers)
+
+        def get_layer(self, index):
+            return self.layers[index]
+
+    class Layer:
+        """precision: None where TensorRT may choose."""
+
+        def __init__(self, node):
+            self.name, self.type = node.name, _layer_types(trt).get(node.op_type, trt.LayerType.CONVOLUTION)
+            self.precision = self.output_type = None
+
+        def set_output_type(self, index, dtype):
+            self.output_type = dtype
 
     class Builder:
         def __init__(self, logger):
@@ -258,6 +279,7 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
                 "version": version, "gpu": gpu.name, "profiles": [profile.shapes for profile in config.profiles],
                 "tf32": trt.BuilderFlag.TF32 in config.flags, "strong": bool(strong), "half": half in config.flags,
                 "shares_profiles": config.shares_profiles,
+                "float32": [layer.name for layer in network.layers if layer.precision == trt.DataType.FLOAT],
             }  # fmt: skip
             return json.dumps(about).encode() + b"\n" + network.path.encode()
 
@@ -278,7 +300,11 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             except Exception as error:
                 self.errors.append(f"In node 0 (importModel): UNSUPPORTED_NODE: {type(error).__name__}")
                 return False
+            if complaint := _complaint_about_uint8(path):
+                self.errors.append(complaint)
+                return False
             self.network.path = path
+            self.network.layers = [Layer(node) for node in _nodes(path)]
             self.network.inputs = [
                 types.SimpleNamespace(name=node.name, shape=_shape(node)) for node in session.get_inputs()
             ]
@@ -303,6 +329,7 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             self.about, self.session = about, _session(path)
             self.inputs = {node.name: _shape(node) for node in self.session.get_inputs()}
             self.outputs = {node.name: _shape(node) for node in self.session.get_outputs()}
+            self.pictures = {node.name for node in self.session.get_inputs() if node.type == "tensor(uint8)"}
             self.profiles_in_use: set[int] = set()
             self.num_io_tensors = len(self.inputs) + len(self.outputs)
             if major < 11:
@@ -317,7 +344,7 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             return {**self.inputs, **self.outputs}[name]
 
         def get_tensor_dtype(self, name):
-            return trt.DataType.FLOAT
+            return trt.DataType.UINT8 if name in self.pictures else trt.DataType.FLOAT
 
         def get_tensor_mode(self, name):
             return trt.TensorIOMode.INPUT if name in self.inputs else trt.TensorIOMode.OUTPUT
@@ -348,8 +375,9 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
         def set_input_shape(self, name, shape):
             least, _, most = self.profile.get(name, [[*shape]] * 3)
             self._change(shapes={**self.shapes, name: tuple(shape)})
-            fixed = tuple(n for n in self.engine.inputs[name] if n != -1)
-            return fixed == tuple(shape)[-len(fixed) :] and all(a <= n <= b for a, n, b in zip(least, shape, most))
+            wanted = self.engine.inputs[name]
+            alike = len(wanted) == len(shape) and all(n in (m, -1) for m, n in zip(shape, wanted))
+            return alike and all(a <= n <= b for a, n, b in zip(least, shape, most))
 
         def set_tensor_address(self, name, address):
             self._change(addresses={**self.addresses, name: address})
@@ -361,7 +389,7 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
                 **self.shapes,
                 **{n: tuple(next(iter(people)) if a == -1 else a for a in s) for n, s in self.engine.outputs.items()},
             }
-            sizes = {name: 4 * int(np.prod(shape)) for name, shape in shapes.items()}
+            sizes = {name: self._bytes_each(name) * int(np.prod(shape)) for name, shape in shapes.items()}
             known = set(self.addresses) == {*self.engine.inputs, *self.engine.outputs} == set(shapes)
             inside = known and all(gpu.holds(gpu.device, self.addresses[n], sizes[n]) for n in shapes)
             if gpu.captured is not None:
@@ -379,9 +407,12 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             gpu.enqueue(work)
             return True
 
+        def _bytes_each(self, name):
+            return 1 if name in self.engine.pictures else 4
+
         def _compute(self, shapes):
             assert gpu.holds(gpu.device, self.place, scratch), "the context's memory was freed"
-            tensors = {name: _at(self.addresses[name], shape) for name, shape in shapes.items()}
+            tensors = {n: _at(self.addresses[n], shape, self._bytes_each(n)) for n, shape in shapes.items()}
             answer = self.engine.session.run(
                 list(self.engine.outputs), {name: tensors[name].copy() for name in self.engine.inputs}
             )
@@ -421,6 +452,32 @@ def _shape(node) -> tuple[int, ...]:
     return tuple(n if isinstance(n, int) else -1 for n in node.shape)
 
 
-def _at(address: int, shape: tuple[int, ...]) -> np.ndarray:
-    count = int(np.prod(shape))
-    return np.frombuffer((ctypes.c_float * count).from_address(address), np.float32).reshape(shape)
+def _at(address: int, shape: tuple[int, ...], bytes_each: int) -> np.ndarray:
+    size = bytes_each * int(np.prod(shape))
+    memory = np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8)
+    return memory.view({1: np.uint8, 4: np.float32}[bytes_each]).reshape(shape)
+
+
+def _nodes(path: str) -> list:
+    """The graph's nodes; none where there is no onnx to read them."""
+    try:
+        import onnx
+    except ImportError:
+        return []
+    return list(onnx.load(path, load_external_data=False).graph.node)
+
+
+def _complaint_about_uint8(path: str) -> str:
+    """TensorRT takes uint8 into a network only to cast it to something else."""
+    pictures = {node.name for node in _session(path).get_inputs() if node.type == "tensor(uint8)"}
+    misused = [n.name for n in _nodes(path) if pictures & {*n.input} and n.op_type != "Cast"] if pictures else []
+    return f"In node {misused[0]} (parseGraph): UNSUPPORTED_NODE: uint8 may only be cast" if misused else ""
+
+
+def _layer_types(trt: types.ModuleType) -> dict:
+    kinds = trt.LayerType
+    return {
+        "Cast": kinds.CAST, "Transpose": kinds.SHUFFLE, "Reshape": kinds.SHUFFLE, "Abs": kinds.UNARY, "Relu": kinds.ACTIVATION,
+        "Add": kinds.ELEMENTWISE, "Sub": kinds.ELEMENTWISE, "Mul": kinds.ELEMENTWISE, "MatMul": kinds.MATRIX_MULTIPLY,
+        "GridSample": kinds.GRID_SAMPLE, "AveragePool": kinds.POOLING, "Constant": kinds.CONSTANT,
+    }  # fmt: skip

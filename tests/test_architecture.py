@@ -21,7 +21,7 @@ ROS = {
     "hri_msgs",
     "cv_bridge",
 }
-STAGES = {"crop", "tracker", "smoothing", "regressor", "tto", "body_model", "backends", "keypoints"}
+STAGES = {"crop", "encoders", "tracker", "smoothing", "regressor", "tto", "body_model", "backends", "keypoints"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

@@ -21,8 +21,8 @@ from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph
 from hmr_ros.bundle import BODY_INPUTS, GRAPHS, BundleError, load_bundle
 from hmr_ros.camera import Camera
 from hmr_ros.config import ModelConfig, PipelineConfig, TtoConfig, WarmStartConfig
-from hmr_ros.factory import build_pipeline, load_graphs, load_model, load_weights, no_progress
-from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.factory import build_pipeline, load_graphs, load_model, load_weights, make_regressor, no_progress
+from hmr_ros.regressor import Observation
 from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame, Keypoints
@@ -84,7 +84,7 @@ def test_frames_are_those_of_the_reference_whatever_the_number_of_people(machine
     for number, people in enumerate((1, 4, 2, 9, 1)):
         fits = []
         for graphs in (reference, ours):
-            start = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)(observation(people, number))
+            start = make_regressor(bundle, graphs)(observation(people, number))
             fits.append(Optimiser(graphs["adapt"], graphs["readout"])(start, TtoConfig(max_steps=7)))
         expected, fit = fits
         assert (fit.report.steps, fit.report.stop) == (expected.report.steps, expected.report.stop)
@@ -157,7 +157,7 @@ def test_the_loop_sends_nothing_up_after_its_first_step(gpu, weights, tmp_path):
     body, bundle = weights
     graphs = load_graphs(ModelConfig(backend="tensorrt", engine_cache=str(tmp_path)), body, bundle).graphs
     regressor, optimiser = (
-        Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights),
+        make_regressor(bundle, graphs),
         Optimiser(graphs["adapt"], graphs["readout"]),
     )
 

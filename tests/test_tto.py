@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hmr_ros.config import ModelConfig, TtoConfig
-from hmr_ros.factory import load_model
-from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.factory import load_model, make_regressor
+from hmr_ros.regressor import Observation
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import STOP_REASONS
 
@@ -15,7 +15,7 @@ from hmr_ros.types import STOP_REASONS
 @pytest.fixture(scope="module")
 def model():
     body, bundle, graphs = load_model(ModelConfig())
-    return Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights), graphs
+    return make_regressor(bundle, graphs), graphs
 
 
 def observation(people: int, seed: int = 0) -> Observation:

@@ -30,8 +30,9 @@ from hmr_ros.config import ModelConfig as Runtime
 from hmr_ros.factory import load_graphs
 from hmr_ros.smpl_file import load_body
 from training import export
+from training.architecture import model_of
 from training.checkpoint import Checkpoint
-from training.config import MetaConfig, ModelConfig
+from training.config import MetaConfig
 from training.graph_cost import PICTURE, Cost, count, layers
 from training.image.config import ImageModelConfig
 from training.image.model import ImageMetaHmr
@@ -40,6 +41,7 @@ from training.losses import TERMS
 from training.model import MetaHmr
 
 BACKENDS = ("tensorrt", "onnxruntime_cuda", "onnxruntime")
+COMPILED = "torch.compile"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class BenchmarkConfig:
     """Time an untrained bundle with this image backbone instead (resnet50, hrnet_w48...): weights do not change the time."""
     body: str = "open"
     people: tuple[int, ...] = (1, 2, 4, 8)
+    compile_people: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of people that PyTorch is compiled for: each graph takes it a good part of a minute."""
     steps: int = 5
     """Adaptation steps that a frame is said to take."""
     repeats: int = 200
@@ -94,8 +98,9 @@ def benchmark(config: BenchmarkConfig) -> dict:
     for people in config.people:
         inputs = example_inputs(bundle, people)
         for name in bundle.graphs:
+            now = {w: g for w, g in contenders.items() if w != COMPILED or people in config.compile_people}
             row: dict = {who: _time(graphs[name], inputs[name], config.repeats, f"{people} people, {name}, {who}")
-                         for who, graphs in contenders.items()}  # fmt: skip
+                         for who, graphs in now.items()}  # fmt: skip
             if "tensorrt" in contenders:
                 row["tensorrt"] |= _on_gpu(contenders["tensorrt"][name], people, config, bundle, name, peaks)
             rows.setdefault(str(people), {})[name] = row
@@ -121,12 +126,12 @@ def _contenders(config: BenchmarkConfig, body: BodyModel, bundle: Bundle) -> tup
             contenders[backend] = load_graphs(runtime, body, bundle, max(config.people), names=bundle.graphs).graphs
         except (BackendError, BundleError) as error:
             missing[backend] = str(error)
-    model = model_of(bundle)
+    model = model_in(bundle)
     contenders["torch eager"] = {name: TorchGraph(name, model, body, compiled=False) for name in bundle.graphs}
     if torch.cuda.is_available():
-        contenders["torch.compile"] = {name: TorchGraph(name, model, body, compiled=True) for name in bundle.graphs}
+        contenders[COMPILED] = {name: TorchGraph(name, model, body, compiled=True) for name in bundle.graphs}
     else:
-        missing["torch.compile"] = "torch sees no GPU to compile for"
+        missing[COMPILED] = "torch sees no GPU to compile for"
     return contenders, missing
 
 
@@ -174,14 +179,10 @@ class TorchGraph:
         return self
 
 
-def model_of(bundle: Bundle) -> MetaHmr:
+def model_in(bundle: Bundle) -> MetaHmr:
     """An untrained model of the bundle's architecture."""
     settings = bundle.manifest["trained"]["history"][-1]["config"]["model"]
-    if bundle.encoder == "image":
-        model: MetaHmr = ImageMetaHmr(ImageModelConfig(**settings), torch.ones(len(TERMS)))
-    else:
-        model = MetaHmr(ModelConfig(**settings), torch.ones(len(TERMS)))
-    return model.eval().requires_grad_(False)
+    return model_of(settings).eval().requires_grad_(False)
 
 
 def untrained_bundle(config: BenchmarkConfig, folder: Path) -> Path:
@@ -274,8 +275,12 @@ def table(result: dict) -> str:
     lines.append("|" + "---|" * (len(whos) + 6))
     for people, stages in rows.items():
         for name, row in stages.items():
-            times = " | ".join(f"{row[who]['median_ms']:.3f} / {row[who]['p99_ms']:.3f}" for who in whos)
-            ratios = ", ".join(f"{row[who]['median_ms'] / row[base]['median_ms']:.1f}" for who in whos[1:])
+            times = " | ".join(
+                f"{row[who]['median_ms']:.3f} / {row[who]['p99_ms']:.3f}" if who in row else "-" for who in whos
+            )
+            ratios = ", ".join(
+                f"{row[who]['median_ms'] / row[base]['median_ms']:.1f}" for who in whos[1:] if who in row
+            )
             alone = f"{row[base]['gpu_median_ms']:.3f}" if "gpu_median_ms" in row[base] else "-"
             whole, layered = (
                 f"{100 * row[base][key]:.0f} %" if key in row[base] else "-"

@@ -25,7 +25,7 @@ from hmr_ros.body_model import BodyModel
 from hmr_ros.bundle import Bundle, load_bundle
 from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig, ModelConfig, TtoConfig
-from hmr_ros.factory import load_model
+from hmr_ros.factory import load_model, make_regressor
 from hmr_ros.metrics import mpjpe, pa_mpjpe, pve
 from hmr_ros.regressor import Observation, Regressor, observe
 from hmr_ros.tto import Optimiser
@@ -134,7 +134,7 @@ def errors_by_steps(seen: Observation, truth: BodyPose, model: tuple, pve_unalig
     Joints are SMPL's 24; MPJPE and PVE after moving both pelvises to the origin. model: as `factory.load_model` returns it.
     """
     body, bundle, graphs = model
-    regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)
+    regressor = make_regressor(bundle, graphs)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
     errors: dict[str, dict[str, list]] = {}
     poses: list[BodyPose] = []

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hmr_ros.body_model import BodyModel
 from hmr_ros.config import KeypointsConfig, ModelConfig, TtoConfig
-from hmr_ros.factory import load_model
+from hmr_ros.factory import load_model, make_regressor
 from hmr_ros.regressor import Observation, Regressor, observe
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import BodyPose, Keypoints
@@ -42,7 +42,7 @@ def evaluate_benchmark(config: evaluate.EvaluateConfig) -> evaluate.Evaluation:
     people = everybody[chosen][: config.limit or None]
     body, bundle, graphs = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     seen = observation(people, exact)
-    regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)
+    regressor = make_regressor(bundle, graphs)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
     measured = measure(people, seen, ruler, body, regressor, optimiser, config.pve_unaligned)
     by_step = {name: figures(measured, name, people) for name in measured.errors}

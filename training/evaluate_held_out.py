@@ -19,9 +19,9 @@ import tyro
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
 from hmr_ros.config import ModelConfig, TtoConfig
-from hmr_ros.factory import load_model
+from hmr_ros.factory import load_model, make_regressor
 from hmr_ros.metrics import mpjpe
-from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.regressor import Observation
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import BodyPose
 from training.body import BodyArrays
@@ -72,7 +72,7 @@ def misses(body: BodyModel, pose: BodyPose, seen: Observation) -> np.ndarray:
 def worth(model: tuple, seen: Observation, truth: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """truth: (N, 24, 3) metres. Errors are MPJPE in mm."""
     body, bundle, graphs = model
-    regression = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)(seen)
+    regression = make_regressor(bundle, graphs)(seen)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
     fit = optimiser(regression, TtoConfig())
     sure = regression.fit_inputs["confidence"]

@@ -21,15 +21,16 @@ from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from hmr_ros.bundle import BODY_INPUTS, ENCODERS, FORMAT, GRAPHS
+from hmr_ros import bundle
+from hmr_ros.bundle import BODY_INPUTS, ENCODERS, FORMAT, GRAPHS, LOOK, outputs_of
 from hmr_ros.smpl_file import load_body
 from training import checkpoint
+from training.architecture import model_of
 from training.body import BodyArrays
-from training.config import MetaConfig, ModelConfig
-from training.graphs import Adapt, Encode, Readout, Regress
+from training.config import MetaConfig
+from training.graphs import Adapt, Encode, Look, Readout, Regress
 from training.half import write_half
-from training.image.config import ImageModelConfig
-from training.image.model import ImageMetaHmr
+from training.look import example_picture, write_look
 from training.losses import TERMS
 from training.model import MetaHmr
 from training.opset17 import lower
@@ -37,7 +38,7 @@ from training.train import inner_weights
 
 OPSET = 18
 """What PyTorch writes at least; `opset17` brings it down."""
-MODULES = {"encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
+MODULES = {LOOK: Look, "encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
 LICENCE = "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)"
 TRACE_BATCH = 17
 """Batch of the example inputs: equal to no other dimension, so that the tracer cannot confuse them."""
@@ -55,17 +56,14 @@ def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
     """The trained model and the description of its run."""
     saved = checkpoint.load(path)
     run = saved.run
-    settings = run["config"]["model"]
-    image = "backbone" in settings
-    kind, config = (ImageMetaHmr, ImageModelConfig) if image else (MetaHmr, ModelConfig)
-    model = kind(config(**settings), torch.ones(len(TERMS)))
+    model = model_of(run["config"]["model"])
     model.load_state_dict(saved.model)
     return model.eval(), run
 
 
 def inputs_of(graph: str, model: MetaHmr) -> tuple[str, ...]:
     """Names of a graph's inputs, in order."""
-    return ENCODERS[model.kind] if graph == "encode" else GRAPHS[graph][0]
+    return bundle.inputs_of(graph, model.kind)
 
 
 def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int, seed: int = 0) -> dict[str, dict]:
@@ -80,7 +78,7 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
         "keypoints_3d": 0.4 * torch.randn(batch, 23, 3, generator=rng),
         "confidence_3d": torch.rand(batch, 23, generator=rng).round(), "bbox_info": bbox_info,
     }  # fmt: skip
-    if isinstance(model, ImageMetaHmr):
+    if "crop" in inputs_of("encode", model):
         seen["crop"] = torch.rand(batch, 3, *model.image.crop_px, generator=rng)
     encode = {name: seen[name] for name in inputs_of("encode", model)}
     with torch.no_grad():
@@ -95,7 +93,17 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
         "keypoints_3d": seen["keypoints_3d"], "confidence_3d": seen["confidence_3d"],
         "loss_weights": weights, **bodies,
     }  # fmt: skip
-    return {"encode": encode, "regress": regress, "adapt": fit, "readout": fit}
+    return {**_look_inputs(model, encode, seed), "encode": encode, "regress": regress, "adapt": fit, "readout": fit}
+
+
+def _look_inputs(model: MetaHmr, encode: dict[str, Tensor], seed: int) -> dict[str, dict[str, Tensor]]:
+    """Those of `look`, where `encode` takes crops: a small picture, and the rest as `encode` has it."""
+    if "crop" not in encode:
+        return {}
+    picture = example_picture(len(encode["crop"]), model.image.crop_px, 96, 128, seed)
+    return {
+        LOOK: {n: torch.from_numpy(a) for n, a in picture.items()} | {n: a for n, a in encode.items() if n != "crop"}
+    }
 
 
 def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: Path) -> None:
@@ -103,7 +111,7 @@ def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: 
     names, outputs = inputs_of(name, module.model), GRAPHS[name][1]
     per_person = [n for n in names if n not in BODY_INPUTS and n != "loss_weights"]
     values = tuple(inputs[n] for n in names)
-    if names != ENCODERS["image"]:  # a backbone has no gradient here, and would take minutes to trace
+    if "crop" not in names:  # a backbone has no gradient here, and would take minutes to trace
         module = gradients_made_explicit(module, values)
     people = torch.export.Dim("people", min=1, max=1024)
     shapes = tuple({0: people} if n in per_person else None for n in names)
@@ -157,7 +165,7 @@ def golden_arrays(model: MetaHmr, body: BodyArrays, weights: Tensor) -> dict[str
         outputs = MODULES[name](model)(*(inputs[n] for n in inputs_of(name, model)))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         arrays |= {f"{name}/{n}": v.numpy() for n, v in inputs.items() if n not in BODY_INPUTS}
-        arrays |= {f"{name}/{n}": v.detach().numpy() for n, v in zip(GRAPHS[name][1], outputs)}
+        arrays |= {f"{name}/{n}": v.detach().numpy() for n, v in zip(outputs_of(name), outputs)}
     return arrays
 
 
@@ -183,9 +191,13 @@ def export(config: ExportConfig) -> Path:
     with tempfile.TemporaryDirectory(dir=config.out.parent) as made:
         folder = Path(made)
         for name, inputs in example_inputs(model, body, weights, TRACE_BATCH).items():
-            export_graph(name, MODULES[name](model), inputs, folder / f"{name}.onnx")
-        if isinstance(model, ImageMetaHmr):
+            if name != LOOK:
+                export_graph(name, MODULES[name](model), inputs, folder / f"{name}.onnx")
+        if "crop" in ENCODERS[model.kind]:
             write_half(folder / "encode.onnx", folder / "encode_fp16.onnx")
+            for precision in ("", "_fp16"):
+                encode, look = (folder / f"{graph}{precision}.onnx" for graph in ("encode", LOOK))
+                write_look(encode, look, model.image.crop_px)
         np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weights))
         files = sorted(p for p in folder.iterdir())
         manifest = {
@@ -193,7 +205,7 @@ def export(config: ExportConfig) -> Path:
             "name": config.name,
             "shape_space": body_model.shape_space,
             "encoder": model.kind,
-            **({"crop_px": model.image.crop_px} if isinstance(model, ImageMetaHmr) else {}),
+            **({"crop_px": model.image.crop_px} if "crop" in ENCODERS[model.kind] else {}),
             "scope": model.config.scope,
             "loss_weights": dict(zip(TERMS, weights.tolist())),
             "opset": max(onnx.load(file).opset_import[0].version for file in files if file.suffix == ".onnx"),

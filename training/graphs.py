@@ -1,4 +1,4 @@
-"""The four functions of a bundle, as modules of plain tensors: what is exported, and the torch side of the golden pair.
+"""The functions of a bundle, as modules of plain tensors: what is exported, and the torch side of the golden pair.
 
 Names of inputs and outputs are the bundle's contract (`hmr_ros.bundle.GRAPHS`).
 """
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from training.adapt import adapt_step
 from training.body import BodyArrays
+from training.look import cut
 from training.losses import Target, objective
 from training.model import MetaHmr
 
@@ -23,6 +24,18 @@ class Encode(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """inputs: `hmr_ros.bundle.ENCODERS` of the model's kind."""
         return self.model.encode(*inputs)
+
+
+class Look(nn.Module):
+    """`encode`, from the whole picture."""
+
+    def __init__(self, model: MetaHmr):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor, nodes: Tensor, spread: Tensor, *seen: Tensor) -> Tensor:
+        """image, nodes, spread: see `hmr_ros.crop.look_inputs`; seen: what else `encode` takes after its crop."""
+        return self.model.encode(cut(image, nodes, spread, self.model.image.crop_px), *seen)
 
 
 class Regress(nn.Module):

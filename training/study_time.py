@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from hmr_ros.config import ModelConfig
-from hmr_ros.factory import load_model
-from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.factory import load_model, make_regressor
+from hmr_ros.regressor import Observation
 from training.study_data import StudyData
 
 PEOPLE = 20
@@ -23,7 +23,7 @@ def graph_runs(bundles: dict[str, str], data: StudyData) -> dict[str, Callable[[
     runs = {}
     for scope, name_or_path in bundles.items():
         _, bundle, graphs = load_model(ModelConfig(bundle=name_or_path, backend="onnxruntime"))
-        regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights)
+        regressor = make_regressor(bundle, graphs)
 
         def fit(i: int, steps: int, graphs=graphs, regressor=regressor) -> None:
             start = regressor(Observation(*(x[i : i + 1].numpy() for x in data.inputs)))

@@ -1,10 +1,12 @@
 """A compiled engine as a `Graph`: buffers on the GPU, uploads in one copy, and one CUDA graph per call.
 
-For every number of people there is one program: fixed addresses, and a captured CUDA graph that computes and brings all outputs
+For every number of people, and size of the picture where the graph sees one, there is one program: fixed addresses, and a captured CUDA graph that computes and brings all outputs
 back. A call writes what has changed into page-locked memory, starts one copy and one graph, and waits once.
 
 An output `new_x` beside an input `x` (the adaptation step's state) never needs to go up again: two blocks of outputs take turns,
 and each turn reads `x` where the other wrote `new_x`. It is recognised by the array itself, which is read-only.
+
+A picture is one for all people, large, and new with every call: all programs share its memory, and it goes up by itself.
 """
 
 from __future__ import annotations
@@ -18,73 +20,115 @@ from hmr_ros.backends.cuda import ALIGNMENT, Cuda
 from hmr_ros.backends.graph import BackendError
 
 Shapes = dict[str, tuple[int, ...]]
-"""By name; -1 stands for the number of people, and is the first axis or none."""
+"""By name; -1 as the first axis stands for the number of people, elsewhere for a side of the picture."""
 
 
 class Engine(Protocol):
-    """What has been compiled. All inputs and outputs are float32."""
+    """What has been compiled. All inputs and outputs are float32; a picture, which one graph may see, is uint8."""
 
     inputs: Shapes
     outputs: Shapes
     max_people: int
 
-    def prepare(self, people: int, addresses: dict[str, int]) -> Callable[[], None]:
-        """A function that puts one run, with inputs and outputs at these addresses, into the stream."""
+    def prepare(self, shapes: Shapes, addresses: dict[str, int]) -> Callable[[], None]:
+        """A function that puts one run, with inputs of these shapes and inputs and outputs at these addresses, into the stream."""
         ...
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+    return -1 in shape[1:]
 
 
 class DeviceGraph:
     def __init__(self, engine: Engine, cuda: Cuda):
-        self._engine, self._cuda = engine, cuda
-        self._programs: dict[int, _Program] = {}
+        self._engine = engine
+        self._programs = _Programs(engine, cuda)
         self._bound: dict[str, np.ndarray] = {}
 
     def bind(self, inputs: dict[str, np.ndarray]) -> DeviceGraph:
         bound = object.__new__(DeviceGraph)
-        bound._engine, bound._cuda, bound._programs = self._engine, self._cuda, self._programs
+        bound._engine, bound._programs = self._engine, self._programs
         bound._bound = self._bound | {n: _frozen_copy(a) for n, a in inputs.items() if n in self._engine.inputs}
         return bound
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         given = inputs | self._bound
-        return self.program(self._people(given))(given)
-
-    def program(self, people: int) -> _Program:
-        """What runs this many people; made when first asked for, which takes some milliseconds."""
-        if people not in self._programs:
-            if not 1 <= people <= self._engine.max_people:
-                raise BackendError(f"{people} people: the engine takes 1 to {self._engine.max_people}")
-            self._programs[people] = _Program(self._engine, self._cuda, people)
-        return self._programs[people]
-
-    def device_ms(self, people: int) -> float:
-        """Time on the GPU of one run for as many people, by CUDA events: computing, and bringing the outputs back."""
-        return self.program(people).device_ms()
-
-    def _people(self, given: dict[str, np.ndarray]) -> int:
         if missing := [name for name in self._engine.inputs if name not in given]:
             raise ValueError(f"the graph also takes {', '.join(missing)}")
-        return next(len(given[name]) for name, shape in self._engine.inputs.items() if shape[:1] == (-1,))
+        self._programs.show(given)
+        people = next(len(given[name]) for name, shape in self._engine.inputs.items() if shape[:1] == (-1,))
+        return self._programs.of(people)(given)
+
+    def make_ready(self, people: int) -> None:
+        """Make the programs of 1 to `people` now; of a graph that sees a picture, as soon as the picture's size is known."""
+        self._programs.make_ready(people)
+
+    def device_ms(self, people: int) -> float:
+        """Time on the GPU of one run for as many people, by CUDA events: computing, and bringing the outputs back. Of a graph that sees a
+        picture: of the size last seen."""
+        return self._programs.of(people).device_ms()
+
+
+class _Programs:
+    """Those of one engine, by number of people, for one size of picture: another size takes the place of the last."""
+
+    def __init__(self, engine: Engine, cuda: Cuda):
+        self._engine, self._cuda = engine, cuda
+        self._made: dict[int, _Program] = {}
+        self._ready = 0
+        self._picture = _Block(cuda, {})
+        self._pictures = [name for name, shape in engine.inputs.items() if is_picture(shape)]
+
+    def make_ready(self, people: int) -> None:
+        self._ready = people
+        if not self._pictures:
+            self._make_those_ready()
+
+    def show(self, given: dict[str, np.ndarray]) -> None:
+        """Learn the picture's size, and start sending it up."""
+        shapes = {name: np.shape(given[name]) for name in self._pictures}
+        if shapes != self._picture.shapes:
+            for name, shape in shapes.items():
+                _check_shape(name, shape, self._engine.inputs[name])
+            self._made.clear()
+            self._picture = _Block(self._cuda, shapes, np.uint8)
+            self._make_those_ready()
+        self._picture.upload({name: given[name] for name in self._pictures})
+
+    def of(self, people: int) -> _Program:
+        """What runs this many people; made when first asked for, which takes some milliseconds."""
+        if people not in self._made:
+            if not 1 <= people <= self._engine.max_people:
+                raise BackendError(f"{people} people: the engine takes 1 to {self._engine.max_people}")
+            self._made[people] = _Program(self._engine, self._cuda, people, self._picture)
+        return self._made[people]
+
+    def _make_those_ready(self) -> None:
+        for people in range(1, self._ready + 1):
+            self.of(people)
 
 
 class _Program:
-    """One number of people: its buffers and its CUDA graphs."""
+    """One number of people: its buffers and its CUDA graphs. picture: what it shares with those of other numbers."""
 
-    def __init__(self, engine: Engine, cuda: Cuda, people: int):
-        self._cuda = cuda
-        self._feedback = {name: f"new_{name}" for name in engine.inputs if f"new_{name}" in engine.outputs}
-        self._inputs = _Block(cuda, people, {n: s for n, s in engine.inputs.items() if n not in self._feedback})
-        self._outputs = [_Block(cuda, people, engine.outputs) for _ in range(2 if self._feedback else 1)]
-        self._turns = [self._capture(engine, people, turn) for turn in range(len(self._outputs))]
+    def __init__(self, engine: Engine, cuda: Cuda, people: int, picture: _Block):
+        self._cuda, self._picture = cuda, picture
+        inputs = {n: _sized(s, people) for n, s in engine.inputs.items() if n not in picture.shapes}
+        outputs = {n: _sized(s, people) for n, s in engine.outputs.items()}
+        self._feedback = {name: f"new_{name}" for name in inputs if f"new_{name}" in outputs}
+        self._inputs = _Block(cuda, {n: s for n, s in inputs.items() if n not in self._feedback})
+        self._outputs = [_Block(cuda, outputs) for _ in range(2 if self._feedback else 1)]
+        shapes = inputs | picture.shapes
+        self._turns = [self._capture(engine, shapes, turn) for turn in range(len(self._outputs))]
         self._turn = 0
         self._resident: dict[str, np.ndarray] = {}
         """Inputs that are on the GPU as they are: read-only arrays, held so that no other can take their place in memory."""
 
-    def _capture(self, engine: Engine, people: int, turn: int) -> Callable[[], None]:
+    def _capture(self, engine: Engine, shapes: Shapes, turn: int) -> Callable[[], None]:
         written, read = self._outputs[turn], self._outputs[turn - 1]
-        addresses = self._inputs.addresses | written.addresses
+        addresses = self._picture.addresses | self._inputs.addresses | written.addresses
         addresses |= {name: read.addresses[output] for name, output in self._feedback.items()}
-        enqueue = engine.prepare(people, addresses)
+        enqueue = engine.prepare(shapes, addresses)
 
         def work() -> None:
             enqueue()
@@ -124,28 +168,25 @@ class _Program:
 
 
 class _Block:
-    """Some tensors side by side, on the GPU and in page-locked host memory."""
+    """Some tensors of one type side by side, on the GPU and in page-locked host memory."""
 
-    def __init__(self, cuda: Cuda, people: int, shapes: Shapes):
-        self._cuda = cuda
-        real = {name: tuple(people if n == -1 else n for n in shape) for name, shape in shapes.items()}
-        sizes = [4 * int(np.prod(shape)) for shape in real.values()]
+    def __init__(self, cuda: Cuda, shapes: Shapes, dtype: type = np.float32):
+        self._cuda, self.shapes = cuda, shapes
+        sizes = [np.dtype(dtype).itemsize * int(np.prod(shape)) for shape in shapes.values()]
         ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
-        self._device, self._host = cuda.allocate(int(ends[-1])), cuda.allocate_pinned(int(ends[-1]))
+        size = max(int(ends[-1]), 1)
+        self._device, self._host = cuda.allocate(size), cuda.allocate_pinned(size)
         self._host[:] = 0
-        self._spans = {name: (int(s), int(s) + size) for name, s, size in zip(real, ends, sizes)}
+        self._spans = {name: (int(s), int(s) + size) for name, s, size in zip(shapes, ends, sizes)}
         self.addresses = {name: self._device.address + start for name, (start, _) in self._spans.items()}
-        self.views = {
-            n: self._host[slice(*self._spans[n])].view(np.float32).reshape(shape) for n, shape in real.items()
-        }
+        self.views = {n: self._host[slice(*self._spans[n])].view(dtype).reshape(s) for n, s in shapes.items()}
 
     def upload(self, values: dict[str, np.ndarray]) -> None:
         """One copy that covers all of `values`; what lies between goes up again as it was."""
         if not values:
             return
         for name, value in values.items():
-            if np.shape(value) != self.views[name].shape:
-                raise ValueError(f"'{name}' has shape {np.shape(value)}, the graph takes {self.views[name].shape}")
+            _check_shape(name, np.shape(value), self.shapes[name])
             self.views[name][...] = value
         start = min(self._spans[name][0] for name in values)
         end = max(self._spans[name][1] for name in values)
@@ -153,6 +194,15 @@ class _Block:
 
     def download(self) -> None:
         self._cuda.download(self._host, self._device.address)
+
+
+def _sized(shape: tuple[int, ...], people: int) -> tuple[int, ...]:
+    return tuple(people if n == -1 else n for n in shape)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], taken: tuple[int, ...]) -> None:
+    if len(shape) != len(taken) or any(n not in (m, -1) for m, n in zip(shape, taken)):
+        raise ValueError(f"'{name}' has shape {shape}, the graph takes {taken}")
 
 
 def _frozen_copy(array: np.ndarray) -> np.ndarray:

@@ -36,6 +36,8 @@ class EngineKey:
     tensorrt: str
     precision: str
     profiles: tuple[tuple[int, int, int], ...]
+    pictures: tuple[tuple[int, int], ...] = ()
+    """Sizes that kernels are chosen for, beside the numbers of people."""
 
     @property
     def file_name(self) -> str:

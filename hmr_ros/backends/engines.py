@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.device_graph import DeviceGraph
 from hmr_ros.backends.engine_cache import EngineCache, EngineKey
-from hmr_ros.backends.tensorrt import PROFILES, TensorRt
+from hmr_ros.backends.tensorrt import PICTURES, PROFILES, TensorRt
 from hmr_ros.bundle import Bundle
 
 Progress = Callable[[str, float], None]
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Engines:
-    """precision: of the encoder, "fp16" or "fp32"; fp16 where the bundle brings `encode_fp16.onnx`. Raises BackendError where there
+    """precision: of the encoder, "fp16" or "fp32"; fp16 where the bundle brings such a graph (`encode_fp16.onnx`). Raises BackendError where there
     is no GPU or no TensorRT."""
 
     def __init__(self, cache: EngineCache, precision: str, progress: Progress):
@@ -38,6 +38,7 @@ class Engines:
             tensorrt=self._tensorrt.version,
             precision="fp16" if half else "fp32",
             profiles=PROFILES,
+            pictures=PICTURES,
         )
 
         def build() -> bytes:

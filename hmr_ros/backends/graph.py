@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hmr_ros.bundle import BODY_INPUTS, Bundle, BundleError
+from hmr_ros.bundle import SHARED, Bundle, BundleError
 
 
 class BackendError(RuntimeError):
@@ -14,7 +14,7 @@ class BackendError(RuntimeError):
 
 
 class Graph(Protocol):
-    """A function from named arrays to named arrays.
+    """A function from named arrays to named arrays. Names that it does not take are ignored.
 
     An input that owns its data, is read-only, and is the very same array as in the call before has not changed: a backend may
     skip its upload. What a graph returns may be read-only for that reason: copy before writing.
@@ -41,7 +41,7 @@ def check_golden(graph: Graph, name: str, bundle: Bundle, backend: str, toleranc
         chosen = np.arange(people) % count
         _compare(
             graph,
-            {n: a if n in (*BODY_INPUTS, "loss_weights") else a[chosen] for n, a in inputs.items()},
+            {n: a if n in SHARED else a[chosen] for n, a in inputs.items()},
             {n: a[chosen] for n, a in expected.items()},
             f"{backend} computes '{name}' of bundle {bundle.path} wrongly for {people} people",
             tolerance,

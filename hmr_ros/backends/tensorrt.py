@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from hmr_ros.backends.cuda import Cuda
-from hmr_ros.backends.device_graph import Shapes
+from hmr_ros.backends.device_graph import Shapes, is_picture
 from hmr_ros.backends.graph import BackendError
+from hmr_ros.bundle import EXACT
+from hmr_ros.crop import LARGEST_PICTURE
 
 PROFILES = ((1, 1, 1), (2, 4, 8), (9, 16, 32))
 """Numbers of people that kernels are chosen for: at least, mostly, at most. The last covers `keypoints.max_people`."""
+PICTURES = ((16, 16), (720, 1280), LARGEST_PICTURE)
+"""Height and width of pictures, where a graph sees one: at least, mostly, at most."""
 OLDEST = (8, 6)
 _log = logging.getLogger(__name__)
 
@@ -61,8 +65,9 @@ class TensorRt:
             config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
             if half:
                 config.set_flag(trt.BuilderFlag.FP16)  # permission to do what the file says
-        for at_least, mostly, at_most in PROFILES:
-            config.add_optimization_profile(_profile(builder, network, at_least, mostly, at_most))
+                _hold_to_float32(trt, network, config)
+        for people in PROFILES:
+            config.add_optimization_profile(_profile(builder, network, people))
         if hasattr(config, "progress_monitor"):
             config.progress_monitor = _progress_monitor(trt, progress)
         self._complaints.clear()
@@ -97,10 +102,11 @@ class TensorRtEngine:
         self._api, self._engine, self._cuda = library.api, engine, library.cuda
         api, cuda = self._api, self._cuda
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        for name in names:
-            if engine.get_tensor_dtype(name) != api.DataType.FLOAT:
-                raise BackendError(f"'{name}' is {engine.get_tensor_dtype(name)}: graphs take and give float32")
         shapes: Shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+        for name, shape in shapes.items():
+            dtype, wanted = engine.get_tensor_dtype(name), "UINT8" if is_picture(shape) else "FLOAT"
+            if dtype != getattr(api.DataType, wanted):
+                raise BackendError(f"'{name}' is {dtype}: graphs take and give float32, and take pictures as uint8")
         is_input = {name: engine.get_tensor_mode(name) == api.TensorIOMode.INPUT for name in names}
         self.inputs = {name: shape for name, shape in shapes.items() if is_input[name]}
         self.outputs = {name: shape for name, shape in shapes.items() if not is_input[name]}
@@ -110,16 +116,17 @@ class TensorRtEngine:
         self._scratch_size = next(size for size in sizes if size is not None)
         self._scratch = cuda.allocate(self._scratch_size)
 
-    def prepare(self, people: int, addresses: dict[str, int]) -> Callable[[], None]:
+    def prepare(self, shapes: Shapes, addresses: dict[str, int]) -> Callable[[], None]:
         """See `device_graph.Engine`. A context of its own: NVIDIA asks for one per captured CUDA graph."""
         context = self._context()
+        people = next(shapes[name][0] for name, shape in self.inputs.items() if shape[:1] == (-1,))
         profile = next(i for i, (_, _, at_most) in enumerate(PROFILES) if people <= at_most)
         if not context.set_optimization_profile_async(profile, self._cuda.stream):
             raise BackendError(f"the engine has no kernels for {people} people")
         self._cuda.synchronize()
-        for name, shape in self.inputs.items():
-            if not context.set_input_shape(name, tuple(people if n == -1 else n for n in shape)):
-                raise BackendError(f"the engine does not take '{name}' for {people} people")
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise BackendError(f"the engine does not take '{name}' of shape {shape}")
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise BackendError(f"TensorRT does not take the address of '{name}'")
@@ -144,13 +151,26 @@ class TensorRtEngine:
         return context
 
 
-def _profile(builder: Any, network: Any, at_least: int, mostly: int, at_most: int) -> Any:
+def _profile(builder: Any, network: Any, people: tuple[int, int, int]) -> Any:
     profile = builder.create_optimization_profile()
     for tensor in (network.get_input(i) for i in range(network.num_inputs)):
         first, *rest = tensor.shape
-        if first == -1:
-            profile.set_shape(tensor.name, *((people, *rest) for people in (at_least, mostly, at_most)))
+        if is_picture((first, *rest)):
+            profile.set_shape(tensor.name, *((first, *size, rest[-1]) for size in PICTURES))
+        elif first == -1:
+            profile.set_shape(tensor.name, *((count, *rest) for count in people))
     return profile
+
+
+def _hold_to_float32(trt: Any, network: Any, config: Any) -> None:
+    """TensorRT 8 reads the file's types as advice, and would round places in the picture to half a pixel."""
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    kinds = ("ELEMENTWISE", "UNARY", "ACTIVATION", "MATRIX_MULTIPLY", "SHUFFLE", "GRID_SAMPLE")
+    exact = {getattr(trt.LayerType, kind) for kind in kinds}
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        if layer.name.startswith(EXACT) and layer.type in exact:
+            layer.precision = trt.DataType.FLOAT
+            layer.set_output_type(0, trt.DataType.FLOAT)
 
 
 def _logger(api: Any, complaints: list[str]) -> Any:

@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig
-from hmr_ros.factory import build_pipeline, load_model
+from hmr_ros.encoders import make_encoder
+from hmr_ros.factory import build_pipeline, load_model, make_regressor
 from hmr_ros.media import open_media
 from hmr_ros.pipeline import Pipeline
-from hmr_ros.regressor import Observation, Regressor
+from hmr_ros.regressor import Encoder, Observation, Regressor
 from hmr_ros.threads import one_thread_each
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame
@@ -64,13 +65,9 @@ def machine() -> dict:
 def benchmark_networks(model: ModelConfig, steps: int, repeats: int) -> dict:
     """Milliseconds of each graph, and of regression with and without adaptation, by number of people."""
     body, bundle, graphs = load_model(model)
-    regressor = Regressor(graphs["encode"], graphs["regress"], bundle.loss_weights, bundle.crop_px)
+    encode, regressor = make_encoder(bundle, graphs), make_regressor(bundle, graphs)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
-    seen = {
-        n: (_people(n), None if bundle.crop_px is None else np.zeros((n, 3, *bundle.crop_px), np.float32))
-        for n in PEOPLE
-    }
-    rows = {str(n): _benchmark_people(*seen[n], graphs, regressor, optimiser, steps, repeats) for n in PEOPLE}
+    rows = {str(n): _benchmark_people(_people(n), encode, regressor, graphs, optimiser, steps, repeats) for n in PEOPLE}
     one = rows["1"]
     return {
         n: {name: {**r, "ratio_to_one_person": round(r["median_ms"] / one[name]["median_ms"], 2)} for name, r in row.items()}
@@ -79,17 +76,23 @@ def benchmark_networks(model: ModelConfig, steps: int, repeats: int) -> dict:
 
 
 def _benchmark_people(
-    seen: Observation, crop: np.ndarray | None, graphs: dict, regressor: Regressor, optimiser: Optimiser, steps: int,
+    seen: Observation,
+    encode: Encoder,
+    regressor: Regressor,
+    graphs: dict,
+    optimiser: Optimiser,
+    steps: int,
     repeats: int,
-) -> dict:  # fmt: skip
-    start = regressor(seen, crop)
+) -> dict:
+    frame = Frame(np.zeros((720, 1280, 3), np.uint8), Camera.guess(1280, 720))
+    start = regressor(seen, frame)
     calls: dict[str, Callable] = {
-        "encode": lambda: graphs["encode"](**(vars(seen) if crop is None else {"crop": crop})),
+        "encode": lambda: encode(seen, frame),  # cutting crops included, where the bundle takes some
         "regress": lambda: graphs["regress"](features=start.fit_inputs["features"], bbox_info=seen.bbox_info),
         "adapt step": lambda: graphs["adapt"](state=start.state, **start.fit_inputs),
         "readout": lambda: graphs["readout"](state=start.state, **start.fit_inputs),
-        "regression only": lambda: optimiser(regressor(seen, crop), TtoConfig(max_steps=0)),
-        "regression + TTO": lambda: optimiser(regressor(seen, crop), TtoConfig(max_steps=steps, tolerance=0.0)),
+        "regression only": lambda: optimiser(regressor(seen, frame), TtoConfig(max_steps=0)),
+        "regression + TTO": lambda: optimiser(regressor(seen, frame), TtoConfig(max_steps=steps, tolerance=0.0)),
     }
     rows = {name: _time(call, repeats, f"{len(seen.bbox_info)} people, {name}") for name, call in calls.items()}
     base = rows["regression only"]["median_ms"]

@@ -14,7 +14,7 @@ from simulated_gpu import SimulatedGpu
 from hmr_ros.bundle import BODY_INPUTS, GRAPHS, load_bundle
 from hmr_ros.smpl_file import load_body
 from training import benchmark_gpu
-from training.benchmark_gpu import BenchmarkConfig, Peaks, TorchGraph, example_inputs, measure_peaks, model_of
+from training.benchmark_gpu import BenchmarkConfig, Peaks, TorchGraph, example_inputs, measure_peaks, model_in
 from training.graph_cost import Cost
 
 
@@ -41,7 +41,7 @@ def test_a_frames_rate_counts_every_step():
 @pytest.mark.parametrize("name", GRAPHS)
 def test_torch_gives_what_the_bundle_gives(name):
     bundle = load_bundle("default")
-    answer = TorchGraph(name, model_of(bundle), load_body("open"), compiled=False)(**example_inputs(bundle, 2)[name])
+    answer = TorchGraph(name, model_in(bundle), load_body("open"), compiled=False)(**example_inputs(bundle, 2)[name])
     _, expected = bundle.golden(name)
     assert {n: a.shape for n, a in answer.items()} == {n: (2, *a.shape[1:]) for n, a in expected.items()}
 
@@ -49,7 +49,7 @@ def test_torch_gives_what_the_bundle_gives(name):
 def test_tracing_changes_nothing(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)  # minutes, on a CPU
     bundle, body = load_bundle("default"), load_body("open")
-    model, inputs = model_of(bundle), example_inputs(bundle, 2)["adapt"]
+    model, inputs = model_in(bundle), example_inputs(bundle, 2)["adapt"]
     eager, traced = (TorchGraph("adapt", model, body, compiled)(**inputs) for compiled in (False, True))
     for name in eager:
         np.testing.assert_allclose(traced[name], eager[name], rtol=1e-4, atol=1e-5)

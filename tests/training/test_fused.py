@@ -7,10 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hmr_ros.smpl_file import load_body  # noqa: E402
+from training.architecture import model_of  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.config import ModelConfig, TrainConfig  # noqa: E402
 from training.image.config import ImageModelConfig  # noqa: E402
-from training.image.fused import FusedMetaHmr, image_config  # noqa: E402
+from training.image.fused import FusedMetaHmr  # noqa: E402
 from training.losses import weights_of  # noqa: E402
 from training.model import MetaHmr  # noqa: E402
 
@@ -82,5 +83,7 @@ def test_both_halves_receive_gradients(body, seen):
     assert model.encoder.picture.backbone.conv1.weight.grad.abs().max() > 0
 
 
-def test_the_settings_survive_a_checkpoint():
-    assert image_config(dataclasses.asdict(CONFIG)) == CONFIG
+def test_a_checkpoint_tells_what_it_is():
+    model = model_of(dataclasses.asdict(CONFIG))
+    assert isinstance(model, FusedMetaHmr) and model.image == CONFIG
+    model.load_state_dict(fused().state_dict())

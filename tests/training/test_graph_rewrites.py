@@ -11,6 +11,7 @@ from hmr_ros.backends.graph import check_golden
 from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph
 from hmr_ros.bundle import GRAPHS, load_bundle
 from hmr_ros.config import ModelConfig, TtoConfig
+from hmr_ros.encoders import KeypointEncoder
 from hmr_ros.factory import load_model
 from hmr_ros.regressor import Observation, Regressor
 from hmr_ros.tto import Optimiser
@@ -70,7 +71,7 @@ def test_an_encoder_in_half_precision_moves_nobody_by_a_millimetre(tmp_path):
     check_golden(half, "encode", bundle, "half precision", tolerance=1e-2)
     joints = []
     for encode in (graphs["encode"], half):
-        regressor = Regressor(encode, graphs["regress"], bundle.loss_weights)
+        regressor = Regressor(KeypointEncoder(encode), graphs["regress"], bundle.loss_weights)
         fit = Optimiser(graphs["adapt"], graphs["readout"])(regressor(people(200)), TtoConfig(tolerance=0.0))
         joints.append(body.joints(fit.pose.rotmat, fit.pose.betas, np.zeros((200, 3), np.float32))[0])
     moved_mm = 1000 * np.linalg.norm(joints[1] - joints[0], axis=-1).mean(axis=1)

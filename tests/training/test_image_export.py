@@ -1,5 +1,10 @@
 """A bundle whose encoder reads images, from checkpoint to people in a picture."""
 
+import json
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,9 +14,15 @@ pytest.importorskip("safetensors", reason="needs safetensors")
 
 from dataclasses import asdict  # noqa: E402
 
-from hmr_ros.bundle import GRAPHS, BundleError, load_bundle  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from simulated_gpu import SimulatedGpu  # noqa: E402
+
+from hmr_ros.backends.graph import check_golden  # noqa: E402
+from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph  # noqa: E402
+from hmr_ros.bundle import GRAPHS, LOOK, BundleError, load_bundle  # noqa: E402
 from hmr_ros.camera import Camera  # noqa: E402
 from hmr_ros.config import ModelConfig, PipelineConfig  # noqa: E402
+from hmr_ros.crop import crop_people, look_inputs  # noqa: E402
 from hmr_ros.factory import build_pipeline, load_model  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from hmr_ros.types import Frame, Keypoints  # noqa: E402
@@ -60,6 +71,47 @@ def test_every_graph_is_torch_for_any_number_of_people(exported):
                 assert np.abs(answer[output] - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
 
 
+@pytest.mark.parametrize("precision, tolerance", [("", 1e-3), ("_fp16", 1e-2)])
+def test_looking_at_the_picture_is_encoding_its_crops(exported, precision, tolerance):
+    bundle, _ = exported
+    assert bundle.graphs == (LOOK, *GRAPHS)
+    look = OnnxRuntimeGraph(bundle.graph_path(f"look{precision}"))
+    check_golden(look, LOOK, bundle, "ONNX Runtime", tolerance)
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 255, (24, 40, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
+    camera = Camera.guess(400, 240)
+    boxes = np.array([[0.1, 0.0, 0.1], [-0.2, 0.1, 0.2], [0.3, -0.2, 0.26]], np.float32)  # up to SAMPLES times the crop
+    seen = look(**look_inputs(image, camera, boxes, bundle.crop_px))["features"]
+    encode = OnnxRuntimeGraph(bundle.graph_path("encode"))
+    expected = encode(crop=crop_people(image, camera, boxes, bundle.crop_px))["features"]
+    assert np.abs(seen - expected).max() < 5 * tolerance * np.abs(expected).max()
+
+
+def test_a_gpu_gets_the_picture_and_a_cpu_the_crops(exported, tmp_path, monkeypatch):
+    bundle, _ = exported
+    SimulatedGpu().install(monkeypatch)
+    rng = np.random.default_rng(0)
+    uv = rng.uniform([100, 80], [180, 300], (2, 23, 2)).astype(np.float32) + [[[0, 0]], [[300, 0]]]
+    image = np.kron(rng.integers(0, 255, (36, 64, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
+    found = []
+    for backend, graph in (("onnxruntime", "encode"), ("tensorrt", LOOK)):
+        model = ModelConfig(bundle=str(bundle.path), backend=backend, engine_cache=str(tmp_path), precision="fp32")
+        assert next(iter(load_model(model)[2])) == graph
+        found.append(build_pipeline(PipelineConfig(model=model), Pointing(uv))(Frame(image, Camera.guess(640, 360))))
+    for ours, expected in zip(*(result.people for result in found)):
+        np.testing.assert_allclose(ours.joints, expected.joints, atol=1e-2)
+
+
+def test_a_bundle_from_before_goes_on_working(exported, tmp_path):
+    folder = shutil.copytree(exported[0].path, tmp_path / "bundle")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("look.onnx", "look_fp16.onnx"):
+        (folder / name).unlink()
+        del manifest["sha256"][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert load_bundle(str(folder)).graphs == tuple(GRAPHS)
+
+
 class Pointing:
     """Keypoints as somebody pointed them out."""
 
@@ -103,9 +155,6 @@ def test_pipeline_shows_the_encoder_what_is_in_the_picture(exported):
 
 
 def test_manifest_must_say_how_large_a_crop_is(exported, tmp_path):
-    import json
-    import shutil
-
     folder = tmp_path / "bundle"
     shutil.copytree(exported[0].path, folder)
     manifest = json.loads((folder / "manifest.json").read_text())

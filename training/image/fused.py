@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from training.body import BodyArrays
-from training.config import ModelConfig
 from training.encoders import make_encoder
 from training.image.config import ImageModelConfig
 from training.image.model import ImageEncoder, ImageMetaHmr
@@ -72,9 +71,3 @@ class FusedMetaHmr(ImageMetaHmr):
 
 def make_image_model(config: ImageModelConfig, loss_weights: Tensor) -> ImageMetaHmr:
     return (FusedMetaHmr if config.head == "fused" else ImageMetaHmr)(config, loss_weights)
-
-
-def image_config(settings: dict) -> ImageModelConfig:
-    """From what a checkpoint says of itself."""
-    points = ModelConfig(**settings["points"]) if "points" in settings else ModelConfig()
-    return ImageModelConfig(**{**settings, "points": points})
