@@ -103,13 +103,18 @@ class NoiseConfig:
     """Standard deviation of the log of each person's factor on both."""
     flips_3d: float = 0.03
     """Probability that an arm or leg bends towards the camera instead of away, or the reverse."""
+    bones_3d: float = 0.0
+    """Probability that its 3D is shortened along the view, bone by bone, as BlazePose's is (`training.detector_bones`), instead of
+    being a little flat as a whole."""
 
 
 def training_noise() -> NoiseConfig:
     """What to train with: more kinds of people than `NoiseConfig`, which is what to be measured with. Renders mislead BlazePose's
     3D more than photographs do, and a network that learned to trust it as little as they deserve is worse on a real camera; but
     some people must be seen worse than that, and some exactly."""
-    return NoiseConfig(precise=0.15, without_3d=0.25, turn_deg=4.0, sigma_3d_m=0.013, spread_3d=0.8, flips_3d=0.025)
+    return NoiseConfig(
+        precise=0.15, without_3d=0.25, turn_deg=4.0, sigma_3d_m=0.013, spread_3d=0.8, flips_3d=0.025, bones_3d=0.6
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one. Several, or several machines: start with torchrun."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """On GPUs. tf32: matrix products of float32 with 10 bits, several times as fast; bfloat16: the same, and encoders in mixed
+    """tf32: matrix products of float32 with 10 bits, on GPUs several times as fast; bfloat16: the same, and encoders in mixed
     precision. Bodies, objective and inner loop never have less than tf32."""
     capture: bool = True
     """On one GPU: replay each training step as a CUDA graph (`training.captured`)."""

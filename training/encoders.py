@@ -74,7 +74,9 @@ class TransformerEncoder(nn.Module):
         *points, bbox_info = seen
         box = bbox_info.unsqueeze(1).expand(-1, skeleton.NUM_KEYPOINTS, -1)
         tokens = self.embed(torch.cat([*per_keypoint(*points), box], dim=-1)) + self.place
-        with mixed_precision(self.half):  # what is measured in millimetres goes by, in the tokens themselves
+        with mixed_precision(
+            self.half, tokens.device
+        ):  # what is measured in millimetres goes by, in the tokens themselves
             tokens = self.blocks(tokens)
         return self.norm(self.out(self.summary(tokens.float()).flatten(1)))
 
@@ -101,9 +103,9 @@ class TokenBlock(nn.Module):
         return tokens + self.layers(tokens)
 
 
-def mixed_precision(half: bool) -> AbstractContextManager:
-    """bfloat16 where it does no harm, on a GPU, if `half`."""
-    return torch.autocast("cuda", torch.bfloat16) if half else nullcontext()
+def mixed_precision(half: bool, device: torch.device) -> AbstractContextManager:
+    """bfloat16 where it does no harm, if `half`."""
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
 def make_encoder(config: ModelConfig) -> nn.Module:

@@ -15,6 +15,7 @@ from hmr_ros import skeleton
 from training.body import BodyArrays, ForwardKinematics
 from training.boxes import keypoint_box
 from training.config import NoiseConfig
+from training.detector_bones import BoneErrors
 from training.losses import Target
 from training.rotation import rotvec_to_rotmat
 
@@ -132,6 +133,7 @@ class Synthesis:
                 down[point, limb[1 : min(i, 3)]] = 0.8
         self.down_the_limbs = down.to(device)
         self.detected = torch.tensor(["small_toe" not in name for name in skeleton.KEYPOINT_NAMES], device=device)
+        self.bone_errors = BoneErrors(device)
         self.more_in_depth = torch.tensor([1.0, 1.0, 1.8], device=device)
 
     @torch.no_grad()
@@ -207,11 +209,15 @@ class Synthesis:
             root = points[:, limb[:1]]
             flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
             points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
+        points = points * torch.exp(0.08 * normal(batch, 1, 1))
         flat = 1.05 - 0.4 * uniform(batch)
         depth = torch.stack([torch.ones_like(flat), torch.ones_like(flat), flat], -1)
-        points = points * (depth * torch.exp(0.08 * normal(batch, 1)))[:, None]
         error = normal(batch, 23, 3) * self.more_in_depth * badly[:, None]
-        points = points + noise.sigma_3d_m * (self.down_the_limbs @ error)
+        flattened = points * depth[:, None] + noise.sigma_3d_m * (self.down_the_limbs @ error)
+        if noise.bones_3d:
+            shortened = self.bone_errors(points, uniform, normal)
+            flattened = torch.where(uniform(batch, 1, 1) < noise.bones_3d, shortened, flattened)
+        points = flattened
         points = torch.cat([points[..., :2] + 0.5 * shift, points[..., 2:]], -1)
         points = points - points[:, self.hips].mean(1, keepdim=True)
         known = self.detected & (uniform(batch, 1) >= noise.without_3d)

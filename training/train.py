@@ -155,7 +155,7 @@ class Run:
             history = source.run["history"]
         self.model.to(device)
         for encoder in (part for part in self.model.modules() if hasattr(part, "half") and part is not self.model):
-            encoder.half = config.precision == "bfloat16" and device.type == "cuda"
+            encoder.half = config.precision == "bfloat16"
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         on_gpu = device.type == "cuda"  # there a step is captured, and the rate must be where a replay finds it
         self.rate = torch.tensor(config.learning_rate, device=device)

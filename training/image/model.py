@@ -35,7 +35,7 @@ class ImageEncoder(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         """crop: (B, 3, H, W) RGB in [0, 1]."""
         x = (crop - self.mean) / self.std
-        with mixed_precision(self.half):
+        with mixed_precision(self.half, x.device):
             features = self.backbone(x)
             if self.auxiliary_backbone is not None:
                 features = torch.cat([features, self.auxiliary_backbone(x)], dim=-1)
