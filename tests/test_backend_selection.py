@@ -91,7 +91,7 @@ def test_then_the_cpu_where_the_gpu_is_slower(weights, onnxruntime_gpu, monkeypa
 
 
 def test_a_gpu_that_computes_something_else_is_left_for_the_cpu(weights, gpu, tmp_path):
-    gpu.error = {0: 0.01}
+    gpu.error = {1: 0.01}
     loaded = load_graphs(ModelConfig(engine_cache=str(tmp_path)), *weights)
     assert loaded.name == "onnxruntime (CPU)"
     assert "TensorRT computes 'encode'" in loaded.reason and "golden pair" in loaded.reason

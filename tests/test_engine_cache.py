@@ -38,7 +38,7 @@ def test_built_once(cache):
         {"gpu": "Orin, compute capability 8.9"},
         {"tensorrt": "10.16.0"},
         {"precision": "fp16"},
-        {"profiles": ((1, 1, 2),)},
+        {"people": (1, 1, 2)},
     ],
 )
 def test_everything_in_the_key_counts(cache, change):

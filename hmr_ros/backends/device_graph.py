@@ -39,6 +39,11 @@ def is_picture(shape: tuple[int, ...]) -> bool:
     return -1 in shape[1:]
 
 
+def people_in(shapes: Shapes, inputs: Shapes) -> int:
+    """How many people inputs of these shapes are of. inputs: the engine's own."""
+    return next(shapes[name][0] for name, shape in inputs.items() if shape[:1] == (-1,))
+
+
 class DeviceGraph:
     def __init__(self, engine: Engine, cuda: Cuda):
         self._engine = engine
@@ -56,7 +61,7 @@ class DeviceGraph:
         if missing := [name for name in self._engine.inputs if name not in given]:
             raise ValueError(f"the graph also takes {', '.join(missing)}")
         self._programs.show(given)
-        people = next(len(given[name]) for name, shape in self._engine.inputs.items() if shape[:1] == (-1,))
+        people = people_in({name: np.shape(given[name]) for name in self._engine.inputs}, self._engine.inputs)
         return self._programs.of(people)(given)
 
     def make_ready(self, people: int) -> None:

@@ -35,9 +35,9 @@ class EngineKey:
     """Name and compute capability."""
     tensorrt: str
     precision: str
-    profiles: tuple[tuple[int, int, int], ...]
+    people: tuple[int, int, int]
     pictures: tuple[tuple[int, int], ...] = ()
-    """Sizes that kernels are chosen for, beside the numbers of people."""
+    """Numbers of people and sizes of pictures that kernels are chosen for."""
 
     @property
     def file_name(self) -> str:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from hmr_ros.backends.cuda import Cuda
-from hmr_ros.backends.device_graph import DeviceGraph
+from hmr_ros.backends.device_graph import DeviceGraph, Shapes, people_in
 from hmr_ros.backends.engine_cache import EngineCache, EngineKey
-from hmr_ros.backends.tensorrt import PICTURES, PROFILES, TensorRt
+from hmr_ros.backends.tensorrt import PEOPLE, PICTURES, TensorRt, TensorRtEngine
 from hmr_ros.bundle import Bundle
 
 Progress = Callable[[str, float], None]
@@ -29,7 +29,12 @@ class Engines:
         self._cache, self._precision, self._progress = cache, precision, progress
 
     def graph(self, bundle: Bundle, name: str) -> DeviceGraph:
-        half = self.is_half(bundle, name)
+        engines = [self._engine(bundle, name, i) for i in range(len(PEOPLE))]
+        return DeviceGraph(ByPeople(engines), self.cuda)
+
+    def _engine(self, bundle: Bundle, name: str, which: int) -> TensorRtEngine:
+        """That for so many people as PEOPLE[which] says."""
+        half, people = self.is_half(bundle, name), PEOPLE[which]
         file = bundle.graph_path(f"{name}_fp16" if half else name)
         key = EngineKey(
             graph=name,
@@ -37,18 +42,22 @@ class Engines:
             gpu=f"{self.cuda.device_name}, compute capability {self.cuda.compute_capability}",
             tensorrt=self._tensorrt.version,
             precision="fp16" if half else "fp32",
-            profiles=PROFILES,
+            people=people,
             pictures=PICTURES,
         )
 
+        def progress(share: float) -> None:
+            self._progress(name, (which + share) / len(PEOPLE))
+
         def build() -> bytes:
-            _log.info("building the TensorRT engine of '%s' for %s: once, may take minutes", name, key.gpu)
+            many = f"{people[0]} to {people[-1]} people"
+            _log.info("building the TensorRT engine of '%s' for %s on %s: once, may take minutes", name, many, key.gpu)
             began = time.monotonic()
-            plan = self._tensorrt.build(file, half, lambda share: self._progress(name, share))
+            plan = self._tensorrt.build(file, half, people, progress)
             _log.info("built '%s' in %.0f s, kept in %s", name, time.monotonic() - began, self._cache.folder)
             return plan
 
-        return DeviceGraph(self._cache.engine(key, build, self._tensorrt.load), self.cuda)
+        return self._cache.engine(key, build, lambda plan: self._tensorrt.load(plan, people[-1]))
 
     def is_half(self, bundle: Bundle, name: str) -> bool:
         """Only the encoder has a version in half precision: what follows it computes gradients."""
@@ -60,3 +69,17 @@ class Engines:
     def describe(self, bundle: Bundle) -> str:
         encoder = "fp16" if self.is_half(bundle, "encode") else "fp32"
         return f"TensorRT {self._tensorrt.version} ({self.cuda.device_name}, encoder {encoder})"
+
+
+class ByPeople:
+    """Several engines of one graph as one: each is for so many people at most, and the first that suffices runs."""
+
+    def __init__(self, engines: list[TensorRtEngine]):
+        self._engines = engines
+        self.inputs, self.outputs = engines[0].inputs, engines[0].outputs
+        self.max_people = engines[-1].max_people
+
+    def prepare(self, shapes: Shapes, addresses: dict[str, int]) -> Callable[[], None]:
+        """See `device_graph.Engine`."""
+        people = people_in(shapes, self.inputs)
+        return next(e for e in self._engines if people <= e.max_people).prepare(shapes, addresses)
