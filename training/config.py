@@ -62,6 +62,10 @@ class MetaConfig:
     """Keep it there after the first step; the published protocol goes on with what is observed alone."""
     learn_step_sizes: bool = True
     """Meta-learn the inner step: sizes per dimension, and a low-rank part that couples them; otherwise the initial sizes stay."""
+    steps_only: bool = False
+    """Learn the inner steps alone (their sizes, what couples them, the inner objective's weights, each keypoint's reliability), on
+    top of encoder and heads as `--init` has them. On other people than those were trained on: steps that are learned where the first
+    guess is as good as it gets are too timid where it is not."""
     learn_loss_weights: bool = True
     """Meta-learn the inner objective's term weights, starting from LossConfig, and each keypoint's reliability."""
     regression_weight: float = 0.5

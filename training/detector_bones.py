@@ -41,7 +41,7 @@ BONES = {
     "shank": Bone(0.88, 0.60, 0.030, 0.085),
     "foot": Bone(0.70, 0.30, 0.030, 0.050),
 }
-"""Rounded from `measure` on 1,500 renders, train split. Across the view the errors are taken as half of what renders show: the rest is
+"""Rounded from `measure` on 889 renders of held-out poses (1,500 of varied poses say the same within 0.1, but for the head: 0.7). Across the view the errors are taken as half of what renders show: the rest is
 people who are seen facing the wrong way."""
 SEVERITY = 0.2, 1.1
 """Between photographs that the network knows and renders that it does not."""
@@ -132,6 +132,6 @@ def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     for _ in range(20):
         slope = (weight * x * y).sum() / (weight * x * x).sum()
         residual = y - slope * x
-        sigma = 1.48 * np.median(np.abs(residual))
+        sigma = max(1.48 * np.median(np.abs(residual)), 1e-9)
         weight = 1 / (1 + (residual / (2 * sigma)) ** 2)
     return float(slope), float(sigma)

@@ -10,6 +10,8 @@ import numpy as np
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
 from hmr_ros.metrics import mpjpe, pa_mpjpe, similarity
+from hmr_ros.regressor import axis_to_ray
+from training.detector_bones import measure
 from training.render_person import SIDE_PX
 
 NAMES = skeleton.KEYPOINT_NAMES
@@ -175,6 +177,22 @@ def world_section(world: np.ndarray, joints: np.ndarray) -> list[str]:
     return lines
 
 
+def bones_section(world: np.ndarray, xyz: np.ndarray) -> list[str]:
+    """What `training.detector_bones.BONES` is rounded from. world, xyz: (N, 23, 3) detected and true, optical axes, metres."""
+    seen, true = (x - x[:, rows_of("hip")].mean(axis=1, keepdims=True) for x in (world, xyz))
+    center = xyz[:, rows_of("hip")].mean(axis=1)
+    true = true @ axis_to_ray(
+        center[:, :2] / center[:, 2:]
+    )  # the detector's axes are those of its crop: z towards the person
+    lines = [
+        "BONES in the detector's 3D, of the true ones: length across the view, along it; standard deviations in mm"
+    ]
+    for kind, bone in measure(seen, true).items():
+        sigmas = f"{1000 * bone.sigma_across_m:.0f} {1000 * bone.sigma_along_m:.0f}"
+        lines.append(f"  {kind:9s} {bone.across:.2f} {bone.along:.2f}   {sigmas}")
+    return lines
+
+
 def percentiles(values: np.ndarray, form: str = ".3f", at: tuple[int, ...] = (50, 90, 99)) -> str:
     if not len(values):
         return "none"
@@ -286,7 +304,8 @@ def report(data: dict[str, np.ndarray], body: BodyModel) -> str:
     lines += dropout_section(confidence, inside, xyz)
     keep = (confidence >= CONFIDENT) & inside & ~(whole_body | arms | legs)[:, None]
     biases, residual = bias_section(data, joints, orientation, keep)
-    return "\n".join([*lines, *biases, *noise_section(residual, keep), *world_section(data["world"], joints)])
+    return "\n".join([*lines, *biases, *noise_section(residual, keep), *world_section(data["world"], joints),
+                      *bones_section(data["world"], xyz)])  # fmt: skip
 
 
 def keypoint_section(error: np.ndarray, confidence: np.ndarray, inside: np.ndarray) -> list[str]:

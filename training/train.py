@@ -42,6 +42,10 @@ def make_model(config: TrainConfig, kind: type[MetaHmr] = MetaHmr) -> MetaHmr:
     if not config.meta.learn_step_sizes:
         model.log_inner_lr.requires_grad_(False)
         model.curvature.requires_grad_(False).zero_()
+    if config.meta.steps_only:
+        model.encoder.requires_grad_(False)
+        model.head.requires_grad_(False)
+        model.auxiliary_head.requires_grad_(False)
     return model
 
 

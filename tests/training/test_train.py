@@ -110,6 +110,16 @@ def test_fixed_step_sizes_stay(small_run):
     assert not trained["curvature"].any()
 
 
+def test_the_steps_alone_can_be_learned(small_run, tmp_path):
+    start = train(dataclasses.replace(small_run, steps=1, out=tmp_path / "start"))
+    meta = dataclasses.replace(small_run.meta, start=0, steps_only=True)
+    trained = load(train(dataclasses.replace(small_run, steps=2, meta=meta, init=start))).model
+    before = load(start).model
+    changed = {name for name in before if not torch.equal(trained[name], before[name])}
+    assert {"log_inner_lr", "curvature", "log_loss_weights"} <= changed
+    assert not any(name.startswith(("encoder.", "head.", "auxiliary_head.")) for name in changed)
+
+
 def test_missing_data_says_where_it_looked(small_run, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.*--data"):
         train(dataclasses.replace(small_run, data=tmp_path / "nowhere"))
