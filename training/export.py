@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,9 @@ class ExportConfig:
     out: Path = Path("hmr_ros/assets/bundles/default")
     name: str = "keypoints-latent"
     body: str = "open"
+    dual: bool = True
+    """Hold test-time optimisation against the auxiliary head's pseudo ground truth, as in training. Where the detector errs otherwise than
+    in training, that head is as wrong as the main one, and holds the fit back (`docs/training.md`)."""
 
 
 def load_checkpoint(path: Path) -> tuple[MetaHmr, dict]:
@@ -181,7 +184,8 @@ def export(config: ExportConfig) -> Path:
         )
     body = BodyArrays.of(body_model)
     settings = run["config"]
-    weights, later = inner_weights(model, MetaConfig(**settings["meta"]))
+    meta = MetaConfig(**settings["meta"])
+    weights, later = inner_weights(model, meta if config.dual else replace(meta, dual=False))
     if not torch.equal(weights, later):
         raise ValueError(
             f"{config.checkpoint} drops the dual term after the first step (--meta.no-dual-after-first): the runtime has one "
