@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import tyro
 
+from hmr_ros.bundle import load_bundle
 from hmr_ros.smpl_file import load_body
 from training import checkpoint
 from training.adapt import adapt
@@ -57,11 +58,12 @@ def main(config: ShippedConfig) -> dict:
     model.requires_grad_(False)
     whole = inner_weights(model, MetaConfig(**run["config"]["meta"]))[0]
     objectives = {"observed": inner_weights(model, MetaConfig(dual=False))[0], "whole objective": whole}
+    weights_at_test_time = torch.from_numpy(load_bundle(config.bundle).loss_weights)
     data = StudyData.mocap(config.root, body, config.noise, config.people)
 
     def shipped(inputs: tuple[torch.Tensor, ...]) -> list[Prediction]:
         state, features, target = start(model, inputs, body)
-        found = adapt(model, state, features, inputs[4], target, whole, body, STEPS)
+        found = adapt(model, state, features, inputs[4], target, weights_at_test_time, body, STEPS)
         return [Prediction(*(x.detach() for x in p)) for p in found]
 
     predictors, rates = {f"shipped, {model.config.scope}": shipped}, {}
