@@ -166,7 +166,9 @@ def test_the_loop_sends_nothing_up_after_its_first_step(gpu, weights, tmp_path):
         return uploads(gpu, lambda: optimiser(regressor(observation(1)), TtoConfig(max_steps=steps, tolerance=0.0)))
 
     frame(2)
-    assert frame(10) == frame(3)
+    few, many = frame(3), frame(10)
+    again = few[-1:] if len(many) > len(few) else []  # an earlier state was better, and goes up to be read out
+    assert many == few + again
 
 
 def test_another_state_goes_up(adapt, gpu):

@@ -53,15 +53,15 @@ def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
     """(2, 5): term weights of the inner objective in the first step and in those after it. Without the dual network, of what is
     observed alone."""
     weights = model.log_loss_weights.exp()
-    observed = weights * on_device(tuple(float(term in OBSERVED) for term in TERMS), weights.device)
+    observed = weights * constant(tuple(float(term in OBSERVED) for term in TERMS), weights.device, weights.dtype)
     first, later = meta.dual, meta.dual and meta.dual_after_first
     return torch.stack([weights if first else observed, weights if later else observed])
 
 
 @cache
-def on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Constants that are sent up once: a CUDA graph cannot be made of what still has to be sent."""
-    return torch.tensor(values, device=device)
+def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What is sent up once: a CUDA graph cannot be made of what still has to be sent."""
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -85,7 +85,7 @@ def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, 
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.observed, auxiliary)
     weights = inner_weights(model, config.meta)
-    outer_weights = on_device(tuple(weights_of(config.loss).tolist()), sample.keypoints.device)
+    outer_weights = constant(tuple(weights_of(config.loss).tolist()), sample.keypoints.device, sample.keypoints.dtype)
 
     def against_truth(prediction) -> Tensor:
         return objective(prediction, sample.truth, outer_weights).mean()
