@@ -143,7 +143,7 @@ class TrainConfig:
     out: Path = Path("runs/keypoints")
     """Checkpoint and logs; a run found here is resumed."""
     init: Path | None = None
-    """Checkpoint whose weights to start from, instead of from nothing."""
+    """Checkpoint, or folder of a keypoint bundle (`hmr_ros/assets/bundles/default`), whose weights to start from."""
     steps: int = 18000
     batch: int = 256
     """Samples per step, of all processes together."""

@@ -28,6 +28,7 @@ from training.body import BodyArrays
 from training.captured import Ahead, CapturedSteps, Work
 from training.checkpoint import Checkpoint, commit, data_identity, load
 from training.config import MetaConfig, TrainConfig
+from training.from_bundle import checkpoint_of
 from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
 from training.model import MetaHmr
 from training.pairs import Pairs, joined
@@ -154,7 +155,7 @@ class Run:
         self.model = self.make_model()
         history = []
         if config.init:
-            source = load(config.init)
+            source = checkpoint_of(config.init) if config.init.is_dir() else load(config.init)
             self.model.load_matching(source.model)
             history = source.run["history"]
         self.model.to(device)
