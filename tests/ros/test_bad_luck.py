@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from array import array
 from contextlib import contextmanager
 
