@@ -10,7 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
-from simulated_gpu import CudaError, SimulatedGpu
+from simulated_gpu import MACHINES, VERSIONS, CudaError, SimulatedGpu, set_up
 
 from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.device_graph import DeviceGraph
@@ -28,20 +28,10 @@ from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame, Keypoints
 
-VERSIONS = ("8.6.1", "10.3.0", "11.1.0")
-REAL = pytest.param("the real GPU", marks=pytest.mark.gpu)
 
-
-@pytest.fixture(params=[*VERSIONS, REAL])
+@pytest.fixture(params=MACHINES)
 def machine(request, monkeypatch):
-    """Every version of the API, and the real thing where there is one."""
-    if request.param in VERSIONS:
-        SimulatedGpu().install(monkeypatch, request.param)
-        return
-    try:
-        Cuda()
-    except BackendError as error:
-        pytest.skip(f"no GPU here: {error}")
+    set_up(request.param, monkeypatch)
 
 
 @pytest.fixture

@@ -38,6 +38,9 @@ class BodyArrays(NamedTuple):
         arrays = body.graph_inputs()
         return BodyArrays(*(torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in BODY_INPUTS))
 
+    def to(self, device: torch.device) -> BodyArrays:
+        return BodyArrays(*(array.to(device) for array in self))
+
 
 class Posed(NamedTuple):
     """A posed body, root joint at the origin of the camera's axes."""

@@ -1,16 +1,18 @@
 """Training steps as CUDA graphs: an inner loop of a dozen steps with its second derivatives is some ten thousand tiny kernels, and
 starting them one by one from Python takes a GPU ten times as long as computing them.
 
-    step = CapturedSteps(work, device)       # work(sample, steps) leaves everything where it was: weights, moments, gradients
-    loss = step(sample, steps=4)             # captured when first seen, replayed from then on
+    step = CapturedSteps(work, forget_gradients)    # work(sample, steps) leaves everything where it was: weights, moments
+    loss = step(sample, steps=4)                    # taken as it is when first seen, then captured, replayed from then on
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from training.nested import mapped, tensors
 
 Work = Callable[[tuple, int], Tensor]
 """A training step on a (nested) tuple of tensors, with so many inner steps; returns the loss."""
@@ -33,7 +35,7 @@ class CapturedSteps:
 
     def __call__(self, sample: tuple, steps: int) -> Tensor:
         if self._sample is None:
-            self._sample = copied(sample)
+            self._sample = mapped(torch.clone, sample)
         for ours, given in zip(tensors(self._sample), tensors(sample)):
             ours.copy_(given)
         if steps not in self._warm:
@@ -80,24 +82,9 @@ class Ahead:
         main.wait_stream(self._stream)
         sample = self._next
         loss = learn(sample)
-        for tensor in tensors(
-            sample
-        ):  # memory of the other stream: not to be used again before this one is done with it
-            tensor.record_stream(main)
+        for tensor in tensors(sample):
+            tensor.record_stream(
+                main
+            )  # memory of the other stream: not to be used again before this one is done with it
         self._next = self._ahead()
         return loss
-
-
-def tensors(nested: tuple) -> Iterator[Tensor]:
-    """All tensors of nested (named) tuples, in order."""
-    for part in nested:
-        if isinstance(part, tuple):
-            yield from tensors(part)
-        else:
-            yield part
-
-
-def copied(nested: tuple) -> tuple:
-    """The same (named) tuples around copies of their tensors."""
-    parts = [copied(part) if isinstance(part, tuple) else part.clone() for part in nested]
-    return type(nested)(*parts) if hasattr(nested, "_fields") else tuple(parts)

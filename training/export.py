@@ -82,7 +82,7 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
         "confidence_3d": torch.rand(batch, 23, generator=rng).round(), "bbox_info": bbox_info,
     }  # fmt: skip
     if "crop" in inputs_of("encode", model):
-        seen["crop"] = torch.rand(batch, 3, *model.image.crop_px, generator=rng)
+        seen["crop"] = torch.rand(batch, 3, *model.crop_px, generator=rng)
     encode = {name: seen[name] for name in inputs_of("encode", model)}
     with torch.no_grad():
         features = Encode(model)(*encode.values())
@@ -103,7 +103,7 @@ def _look_inputs(model: MetaHmr, encode: dict[str, Tensor], seed: int) -> dict[s
     """Those of `look`, where `encode` takes crops: a small picture, and the rest as `encode` has it."""
     if "crop" not in encode:
         return {}
-    picture = example_picture(len(encode["crop"]), model.image.crop_px, 96, 128, seed)
+    picture = example_picture(len(encode["crop"]), model.crop_px, 96, 128, seed)
     return {
         LOOK: {n: torch.from_numpy(a) for n, a in picture.items()} | {n: a for n, a in encode.items() if n != "crop"}
     }
@@ -201,7 +201,7 @@ def export(config: ExportConfig) -> Path:
             write_half(folder / "encode.onnx", folder / "encode_fp16.onnx")
             for precision in ("", "_fp16"):
                 encode, look = (folder / f"{graph}{precision}.onnx" for graph in ("encode", LOOK))
-                write_look(encode, look, model.image.crop_px)
+                write_look(encode, look, model.crop_px)
         np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weights))
         files = sorted(p for p in folder.iterdir())
         manifest = {
@@ -209,7 +209,7 @@ def export(config: ExportConfig) -> Path:
             "name": config.name,
             "shape_space": body_model.shape_space,
             "encoder": model.kind,
-            **({"crop_px": model.image.crop_px} if "crop" in ENCODERS[model.kind] else {}),
+            **({"crop_px": model.crop_px} if "crop" in ENCODERS[model.kind] else {}),
             "scope": model.config.scope,
             "loss_weights": dict(zip(TERMS, weights.tolist())),
             "opset": max(onnx.load(file).opset_import[0].version for file in files if file.suffix == ".onnx"),

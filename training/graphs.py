@@ -35,7 +35,7 @@ class Look(nn.Module):
 
     def forward(self, image: Tensor, nodes: Tensor, spread: Tensor, *seen: Tensor) -> Tensor:
         """image, nodes, spread: see `hmr_ros.crop.look_inputs`; seen: what else `encode` takes after its crop."""
-        return self.model.encode(cut(image, nodes, spread, self.model.image.crop_px), *seen)
+        return self.model.encode(cut(image, nodes, spread, self.model.crop_px), *seen)
 
 
 class Regress(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hmr_ros import skeleton
+from training.body import Posed
 from training.config import LossConfig
 from training.model import Auxiliary, Prediction
 
@@ -62,6 +63,16 @@ def pseudo_target(
         keypoints_2d, confidence * auxiliary.reliability, guess.rotmat, guess.betas, guess.joints, guess.keypoints,
         detected_3d, confidence_3d,
     )  # fmt: skip
+
+
+def truth_of(keypoints_2d: Tensor, rotmat: Tensor, betas: Tensor, posed: Posed) -> Target:
+    """The target that is true: every keypoint counts, and there is nothing that a detector measured in 3D.
+
+    keypoints_2d: (B, 23, 2) box units; rotmat, betas: as in `Target`; posed: of the same body.
+    """
+    nothing = torch.zeros_like(posed.keypoints)
+    everything = torch.ones_like(keypoints_2d[..., 0])
+    return Target(keypoints_2d, everything, rotmat, betas, posed.joints, posed.keypoints, nothing, nothing[..., 0])
 
 
 def robust(squared: Tensor, width: float) -> Tensor:

@@ -17,7 +17,7 @@ from hmr_ros.regressor import observe
 from hmr_ros.types import Keypoints
 from training import detector_loop
 from training.body import BodyArrays, ForwardKinematics
-from training.losses import Target
+from training.losses import truth_of
 from training.rotation import rotvec_to_rotmat
 from training.synthesis import Sample
 
@@ -92,10 +92,7 @@ class Pairs:
         points = posed.keypoints + pelvis[:, None]
         center, size = seen[4].split([2, 1], dim=-1)
         clean = (points[..., :2] / points[..., 2:].clamp_min(0.1) - center[:, None]) / (size[:, None] / 2)
-        nothing = torch.zeros_like(posed.keypoints)
-        truth = Target(
-            clean, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints, nothing, nothing[..., 0]
-        )
+        truth = truth_of(clean, rotmat, betas, posed)
         return Sample(*seen, truth, pelvis - posed.pelvis)
 
 
@@ -116,10 +113,3 @@ def mirror_points(points: Tensor) -> Tensor:
     flip = points.new_ones(points.shape[-1])
     flip[0] = -1
     return points[:, list(skeleton.MIRRORED_KEYPOINTS)] * flip
-
-
-def joined(first: Sample, second: Sample) -> Sample:
-    """Both batches as one."""
-    truth = Target(*(torch.cat(pair) for pair in zip(first.truth, second.truth)))
-    others = (torch.cat(pair) for pair in zip(first[:5], second[:5]))
-    return Sample(*others, truth, torch.cat([first.transl, second.transl]))

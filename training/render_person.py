@@ -27,6 +27,14 @@ EYE_RGB, MOUTH_RGB = np.array((34, 28, 26), np.float32), np.array((150, 70, 70),
 EYE_RADIUS_M, MOUTH_BELOW_NOSE_M, MOUTH_HALF_SIZE_M = 0.011, 0.036, np.array([0.024, 0.007, 0.03])
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{path} is not a picture that OpenCV can read: remove it, or copy it again")
+    return picture[..., ::-1]
+
+
 class Backgrounds:
     """Photographs in one folder; each is read when it is needed."""
 
@@ -40,13 +48,11 @@ class Backgrounds:
     def draw(self, side: int, rng: np.random.Generator) -> np.ndarray:
         """A random square of a random picture, (side, side, 3) uint8 RGB."""
         path = self.paths[rng.integers(len(self.paths))]
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise ValueError(f"{path} is not a picture that OpenCV can read: remove it, or copy it again")
+        picture = read_picture(path)
         size = int(min(picture.shape[:2]) * rng.uniform(0.5, 1))
         row, column = (rng.integers(length - size + 1) for length in picture.shape[:2])
         square = cv2.resize(picture[row : row + size, column : column + size], (side, side))
-        return np.ascontiguousarray(square[:, :: rng.choice((1, -1)), ::-1])
+        return np.ascontiguousarray(square[:, :: rng.choice((1, -1))])
 
 
 def crop_camera(xy: np.ndarray, rng: np.random.Generator, side: int = SIDE_PX) -> Camera:

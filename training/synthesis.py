@@ -16,7 +16,8 @@ from training.body import BodyArrays, ForwardKinematics
 from training.boxes import keypoint_box
 from training.config import NoiseConfig
 from training.detector_bones import BoneErrors
-from training.losses import Target
+from training.losses import Target, truth_of
+from training.nested import mapped
 from training.rotation import rotvec_to_rotmat
 
 KEYPOINT_SIGMA = {
@@ -71,8 +72,7 @@ class Sample(NamedTuple):
         return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d
 
     def to(self, device: torch.device) -> Sample:
-        truth = Target(*(value.to(device) for value in self.truth))
-        return Sample(*(value.to(device) for value in self.inputs), truth, self.transl.to(device))
+        return mapped(lambda value: value.to(device), self)
 
 
 class Poses:
@@ -147,10 +147,7 @@ class Synthesis:
         keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, (noisy - clean) * pelvis[:, None, 2:], rng)
         center, size = keypoint_box(noisy, confidence)
         half = size[:, None, None] / 2
-        truth = Target(
-            (clean - center[:, None]) / half, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints,
-            torch.zeros_like(keypoints_3d), torch.zeros_like(confidence_3d),
-        )  # fmt: skip
+        truth = truth_of((clean - center[:, None]) / half, rotmat, betas, posed)
         seen = (confidence > 0).unsqueeze(-1)
         keypoints = torch.where(seen, (noisy - center[:, None]) / half, 0)
         bbox_info = torch.cat([center, size[:, None]], -1)

@@ -11,7 +11,7 @@ import math
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -28,10 +28,12 @@ from training.body import BodyArrays
 from training.captured import Ahead, CapturedSteps, Work
 from training.checkpoint import Checkpoint, commit, data_identity, load
 from training.config import MetaConfig, TrainConfig
+from training.constants import constant
 from training.from_bundle import checkpoint_of
 from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
 from training.model import MetaHmr
-from training.pairs import Pairs, joined
+from training.nested import joined
+from training.pairs import Pairs
 from training.processes import Processes, processes
 from training.synthesis import Poses, Sample, Synthesis
 
@@ -57,12 +59,6 @@ def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
     observed = weights * constant(tuple(float(term in OBSERVED) for term in TERMS), weights.device, weights.dtype)
     first, later = meta.dual, meta.dual and meta.dual_after_first
     return torch.stack([weights if first else observed, weights if later else observed])
-
-
-@cache
-def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What is sent up once: a CUDA graph cannot be made of what still has to be sent."""
-    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -124,7 +120,7 @@ class Data:
         self.pairs, self.pairs_share = None, 0.0
         if config.pairs.file:
             noise, self.pairs_share = config.noise, config.pairs.share
-            on_cpu = BodyArrays(*(array.cpu() for array in body))
+            on_cpu = body.to(torch.device("cpu"))
             self.pairs = Pairs(config.pairs.file, on_cpu, config.pairs.max_error_mm, noise.without_3d, noise.dropout)
             self.files.append(config.pairs.file)
 
@@ -249,7 +245,7 @@ def train(config: TrainConfig) -> Path:
     """Train until `config.steps`; returns the checkpoint's path."""
     set_up(config)
     with processes(config.device) as group, Interruption() as interruption:
-        body = BodyArrays(*(array.to(group.device) for array in BodyArrays.of(load_body(config.body))))
+        body = BodyArrays.of(load_body(config.body)).to(group.device)
         data = Data(config, body)
         run = Run(config, data.files, group.device)
         share = group.share(config.batch)

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.captured import copied, tensors  # noqa: E402
 from training.losses import Target  # noqa: E402
+from training.nested import mapped, tensors  # noqa: E402
 from training.synthesis import Sample  # noqa: E402
 from training.train import train  # noqa: E402
 
@@ -23,7 +23,7 @@ def test_all_tensors_in_order(sample):
 
 
 def test_a_copy_has_memory_of_its_own(sample):
-    copy = copied(sample)
+    copy = mapped(torch.clone, sample)
     assert type(copy) is Sample and type(copy.truth) is Target
     for ours, given in zip(tensors(copy), tensors(sample)):
         given += 100

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
@@ -37,19 +36,8 @@ def body():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Motion capture and a background of our own making: plain green."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        np.savez(folder / f"poses_cmu_{split}.npz", poses=rng.normal(0, 0.2, (50, 24, 3)).astype(np.float16))
-    cv2.imwrite(str(folder / "green.png"), np.full((80, 120, 3), (0, 255, 0), np.uint8))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(body, folder):
-    return DevicePictures(body, EXACT, folder, None, STILL, CROP_PX, CPU)
+def pictures(body, green_folder):
+    return DevicePictures(body, EXACT, green_folder, None, STILL, CROP_PX, CPU)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -212,9 +200,14 @@ def test_frames_hold_most_people_whole():
     torch.testing.assert_close(frame[:, 2] - frame[:, 0], frame[:, 3] - frame[:, 1])
 
 
-def test_same_seed_same_batch_whichever_step_comes_first(folder):
+def test_same_seed_same_batch_whichever_step_comes_first(green_folder):
     data = ImageData(
-        folder, "open", NoiseConfig(), PicturesConfig(folder, folder, 0, renderer="device"), AugmentConfig(), CROP_PX
+        green_folder,
+        "open",
+        NoiseConfig(),
+        PicturesConfig(green_folder, green_folder, 0, renderer="device"),
+        AugmentConfig(),
+        CROP_PX,
     )
     alone = list(batches(data, 2, seed=5, steps=range(3)))
     resumed = next(batches(data, 2, seed=5, steps=range(2, 3)))

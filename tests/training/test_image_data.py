@@ -1,11 +1,9 @@
 """Training pictures: the same for the same seed whoever makes them, each with a truth that fits what is to be seen."""
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-import cv2  # noqa: E402
 
 from hmr_ros import skeleton  # noqa: E402
 from training.config import NoiseConfig  # noqa: E402
@@ -17,17 +15,6 @@ EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, occlusion=0)
 STILL = AugmentConfig(flip=0, roll=0, scale=0, shift=0, colour=0, grey=0, occlusion=0)
 
 
-@pytest.fixture(scope="module")
-def made_up(tmp_path_factory):
-    """Motion capture, photographs and cloth of our own making: people before plain green."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        np.savez(folder / f"poses_cmu_{split}.npz", poses=rng.normal(0, 0.2, (50, 24, 3)).astype(np.float16))
-    cv2.imwrite(str(folder / "green.png"), np.full((80, 120, 3), (0, 255, 0), np.uint8))
-    return folder
-
-
 def data(folder, noise=NoiseConfig(), augment=AugmentConfig(), patterns=None) -> ImageData:
     return ImageData(folder, "open", noise, PicturesConfig(folder, patterns, 0), augment, CROP_PX)
 
@@ -37,8 +24,8 @@ def assert_equal(a: ImageSample, b: ImageSample) -> None:
         torch.testing.assert_close(x, y, rtol=0, atol=0)
 
 
-def test_workers_and_resuming_change_nothing(made_up):
-    source = data(made_up, patterns=made_up)
+def test_workers_and_resuming_change_nothing(green_folder):
+    source = data(green_folder, patterns=green_folder)
     alone = list(batches(source, 1, seed=5, steps=range(3)))
     for step, sample in enumerate(batches(source, 1, seed=5, steps=range(3), workers=2)):
         assert_equal(sample, alone[step])
@@ -49,9 +36,9 @@ def test_workers_and_resuming_change_nothing(made_up):
     assert not torch.equal(other_seed.crop, alone[0].crop) and not torch.equal(other_rank.crop, alone[0].crop)
 
 
-def test_people_are_where_the_truth_says(made_up):
+def test_people_are_where_the_truth_says(green_folder):
     """Before green, with nothing else changed, shoulders, hips and knees lie on somebody who is not; and detections are the truth."""
-    sample = data(made_up, EXACT, STILL).validation(12)
+    sample = data(green_folder, EXACT, STILL).validation(12)
     height, width = CROP_PX
     at = (sample.truth.keypoints_2d * height / 2 + torch.tensor([width / 2, height / 2]) - 0.5).round().long()
     on_body, total = 0, 0
@@ -68,16 +55,16 @@ def test_people_are_where_the_truth_says(made_up):
     assert (sample.keypoints[seen].abs() <= 1 / 1.2 + 1e-4).all()  # inside the box, less its margin
 
 
-def test_augmented_detections_still_fit_the_augmented_truth(made_up):
+def test_augmented_detections_still_fit_the_augmented_truth(green_folder):
     still = AugmentConfig(flip=0)  # bodies are a little lopsided
-    sample = next(batches(data(made_up, EXACT, still), 4, seed=0, steps=range(1)))
+    sample = next(batches(data(green_folder, EXACT, still), 4, seed=0, steps=range(1)))
     seen = sample.confidence > 0
     torch.testing.assert_close(sample.keypoints[seen], sample.truth.keypoints_2d[seen], atol=1e-4, rtol=0)
     assert sample.crop.shape == (4, 3, *CROP_PX) and sample.truth.rotmat.shape == (4, 24, 3, 3)
 
 
-def test_missing_pictures_say_where_we_looked(made_up, tmp_path):
+def test_missing_pictures_say_where_we_looked(green_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         ImageData(
-            made_up, "open", EXACT, PicturesConfig(tmp_path / "nowhere", None), STILL, CROP_PX
+            green_folder, "open", EXACT, PicturesConfig(tmp_path / "nowhere", None), STILL, CROP_PX
         )  # fmt: skip

@@ -14,9 +14,8 @@ onnx = pytest.importorskip("onnx", reason="needs onnx")
 from onnx import TensorProto, helper  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from simulated_gpu import SimulatedGpu  # noqa: E402
+from simulated_gpu import MACHINES, SimulatedGpu, set_up  # noqa: E402
 
-from hmr_ros.backends.cuda import Cuda  # noqa: E402
 from hmr_ros.backends.engine_cache import EngineCache  # noqa: E402
 from hmr_ros.backends.engines import Engines  # noqa: E402
 from hmr_ros.backends.graph import BackendError  # noqa: E402
@@ -178,16 +177,9 @@ def inputs(count, height=96, width=128, seed=0):
     return {**example_picture(count, CROP, height, width, seed), **vars(people([1] * count, width))}
 
 
-@pytest.fixture(params=["8.6.1", "10.3.0", "11.1.0", pytest.param("the real GPU", marks=pytest.mark.gpu)])
+@pytest.fixture(params=MACHINES)
 def machine(request, monkeypatch):
-    """Every version of the API, and the real thing where there is one."""
-    if request.param != "the real GPU":
-        SimulatedGpu().install(monkeypatch, request.param)
-        return
-    try:
-        Cuda()
-    except BackendError as error:
-        pytest.skip(f"no GPU here: {error}")
+    set_up(request.param, monkeypatch)
 
 
 def test_any_people_and_any_picture(machine, bundle, tmp_path):

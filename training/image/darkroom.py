@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from training.constants import constant
 from training.image.augment import AugmentConfig
-from training.image.constants import constant
 from training.image.draws import cut_normal, happens, uniform
 from training.image.scenery import look_at
 

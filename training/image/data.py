@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +18,9 @@ from training.datasets.photographs import Photographs
 from training.image.augment import AugmentConfig, Picture, box_of, crop, jitter_box, occlude, recolour, turn_randomly
 from training.image.device_pictures import DevicePictures
 from training.image.pictures import DressedRenderer, Patterns, Studio
-from training.image.sample import ImageSample, joined
-from training.losses import Target
+from training.image.sample import ImageSample
+from training.losses import truth_of
+from training.nested import joined
 from training.render_person import Backgrounds
 from training.synthesis import Poses
 from training.train import generator
@@ -131,10 +131,7 @@ class ImageData:
         posed = self.studio.kinematics(rotmat, betas, self.studio.arrays)
         xyz = posed.keypoints + pelvis[:, None]
         clean = (xyz[..., :2] / xyz[..., 2:].clamp_min(0.1) - center) / half
-        truth = Target(
-            clean, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints,
-            torch.zeros_like(points), torch.zeros_like(known),
-        )  # fmt: skip
+        truth = truth_of(clean, rotmat, betas, posed)
         seen = torch.where(confidence[..., None] > 0, (keypoints - center) / half, 0)
         return ImageSample(stack(crops), seen, confidence, points, known, bbox_info, truth, pelvis - posed.pelvis)
 
@@ -164,7 +161,7 @@ def batches(
         parts = [next(made).to(data.device)] if made else []
         if by_device:
             parts.append(data.by_device(count, generator(seed, step, 1 + rank, data.device)))
-        yield reduce(joined, parts)
+        yield joined(*parts)
 
 
 def _one_thread(worker: int) -> None:

@@ -18,8 +18,8 @@ from hmr_ros.body_model import BodyModel
 from training.body import BodyArrays
 from training.boxes import keypoint_box
 from training.config import NoiseConfig
+from training.constants import constant
 from training.image.augment import AugmentConfig
-from training.image.constants import constant
 from training.image.darkroom import blur, develop, occlude, recolour
 from training.image.draws import cut_normal, happens, uniform
 from training.image.rasterise import Fragments, fragments, interpolate, paint, project_triangles, rasterise
@@ -27,7 +27,7 @@ from training.image.sample import ImageSample
 from training.image.scenery import Scenery, look_at
 from training.image.skinning import Skin
 from training.image.wardrobe import Look, Wardrobe
-from training.losses import Target
+from training.losses import truth_of
 from training.render_person import CUT_FRACTION
 from training.rotation import rotvec_to_rotmat
 from training.synthesis import Synthesis, random_bodies
@@ -52,7 +52,7 @@ class DevicePictures:
         crop_px: tuple[int, int], device: torch.device,
     ):  # fmt: skip
         self.augment, self.crop_px = augment, crop_px
-        arrays = BodyArrays(*(array.to(device) for array in BodyArrays.of(body)))
+        arrays = BodyArrays.of(body).to(device)
         self.synthesis = Synthesis(arrays, replace(noise, truncation=0))  # the picture's own border cuts people
         self.skin, self.scenery = Skin(body, device), Scenery(backgrounds, patterns, device)
         self.wardrobe = Wardrobe(body, self.scenery.pieces, device)
@@ -79,10 +79,7 @@ class DevicePictures:
         box = torch.cat([center, size.clamp_min(SMALLEST_BOX)[:, None]], dim=1)
         box = jitter(box, self.augment, rng) if augment else box
         center, half = box[:, None, :2], box[:, None, 2:] / 2
-        truth = Target(
-            (xy - center) / half, torch.ones_like(confidence), rotmat, betas, posed.joints, posed.keypoints,
-            torch.zeros_like(points), torch.zeros_like(known),
-        )  # fmt: skip
+        truth = truth_of((xy - center) / half, rotmat, betas, posed)
         seen = torch.where(confidence[..., None] > 0, (noisy - center) / half, 0)
         transl = pelvis - posed.pelvis
         scenes = zip(*(array.split(CHUNK) for array in (rotmat, betas, transl, box, frame)))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.image.constants import constant
+from training.constants import constant
 
 NEAR_M = 0.1
 """Triangles that reach nearer to the camera's plane are not drawn, as in `hmr_ros.draw`."""

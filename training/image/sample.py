@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from training.losses import Target
+from training.nested import mapped
 
 
 class ImageSample(NamedTuple):
@@ -28,12 +29,4 @@ class ImageSample(NamedTuple):
         return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d
 
     def to(self, device: torch.device) -> ImageSample:
-        moved = [x if isinstance(x, Target) else x.to(device) for x in self]
-        return ImageSample(*moved)._replace(truth=Target(*(x.to(device) for x in self.truth)))
-
-
-def joined(first: ImageSample, second: ImageSample) -> ImageSample:
-    """Both batches as one."""
-    truth = Target(*(torch.cat(pair) for pair in zip(first.truth, second.truth)))
-    others = [torch.cat(pair) for pair in zip(first[:6], second[:6])]
-    return ImageSample(*others, truth, torch.cat([first.transl, second.transl]))
+        return mapped(lambda value: value.to(device), self)

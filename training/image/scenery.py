@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from training.image.draws import below, happens, uniform
-from training.render_person import Backgrounds
+from training.render_person import Backgrounds, read_picture
 
 SIDE_PX = 320
 MAX_SQUARES = 8192
@@ -26,16 +26,10 @@ WOVEN = 192
 def load_squares(folder: Path) -> np.ndarray:
     """Every picture of a folder as one or more squares side by side, (N, SIDE_PX, SIDE_PX, 3) uint8 RGB."""
     paths = Backgrounds(folder).paths
-    squares = [square for path in paths[:: math.ceil(len(paths) / MAX_SQUARES)] for square in _squares(read(path))]
+    squares = [
+        square for path in paths[:: math.ceil(len(paths) / MAX_SQUARES)] for square in _squares(read_picture(path))
+    ]
     return np.stack(squares[:MAX_SQUARES])
-
-
-def read(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{path} is not a picture that OpenCV can read: remove it, or copy it again")
-    return picture[..., ::-1]
 
 
 def _squares(picture: np.ndarray) -> list[np.ndarray]:
@@ -51,7 +45,7 @@ def cut_cloth(folder: Path | None) -> np.ndarray:
     rng = np.random.default_rng(0)
     pieces = [_weave(rng) for _ in range(WOVEN)]
     for path in Backgrounds(folder).paths if folder else ():
-        picture = read(path)
+        picture = read_picture(path)
         for _ in range(PIECES_EACH):
             side = int(min(picture.shape[:2]) * rng.uniform(0.15, 1))
             row, column = (rng.integers(length - side + 1) for length in picture.shape[:2])

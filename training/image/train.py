@@ -72,7 +72,7 @@ def train(config: ImageTrainConfig) -> Path:
             config.data, config.body, config.noise, pictures, config.augment, config.model.crop_px, group.device
         )
         run = ImageRun(config, data.files, group.device)
-        body = BodyArrays(*(array.to(group.device) for array in BodyArrays.of(load_body(config.body))))
+        body = BodyArrays.of(load_body(config.body)).to(group.device)
         steps = range(run.step, config.steps)
         made = batches(data, group.share(config.batch), config.seed, steps, group.rank, pictures.workers)
         descend(run, lambda step: next(made), data, group, body, interruption)

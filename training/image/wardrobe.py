@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
-from training.image.constants import constant
+from training.constants import constant
 from training.image.draws import below, happens, uniform
 from training.render_person import (
     EYE_RADIUS_M,
