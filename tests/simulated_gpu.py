@@ -27,12 +27,11 @@ from hmr_ros.backends.graph import BackendError
 STREAM = 77
 VERSIONS = ("8.6.1", "10.3.0", "11.1.0")
 """Of TensorRT's API."""
-MACHINES = [*VERSIONS, pytest.param("the real GPU", marks=pytest.mark.gpu)]
-"""Parameters of a fixture that calls `set_up`."""
+REAL = "the real GPU"
 
 
 def set_up(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of MACHINES: every version of the API, and the real thing where there is one."""
+    """One of VERSIONS, or REAL: the real thing where there is one."""
     if machine in VERSIONS:
         SimulatedGpu().install(monkeypatch, machine)
         return

@@ -10,7 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
-from simulated_gpu import MACHINES, VERSIONS, CudaError, SimulatedGpu, set_up
+from simulated_gpu import REAL, VERSIONS, CudaError, SimulatedGpu, set_up
 
 from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.device_graph import DeviceGraph
@@ -29,7 +29,7 @@ from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame, Keypoints
 
 
-@pytest.fixture(params=MACHINES)
+@pytest.fixture(params=[*VERSIONS, pytest.param(REAL, marks=pytest.mark.gpu)])
 def machine(request, monkeypatch):
     set_up(request.param, monkeypatch)
 

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="needs onnx")
 from onnx import TensorProto, helper  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from simulated_gpu import MACHINES, SimulatedGpu, set_up  # noqa: E402
+from simulated_gpu import REAL, VERSIONS, SimulatedGpu, set_up  # noqa: E402
 
 from hmr_ros.backends.engine_cache import EngineCache  # noqa: E402
 from hmr_ros.backends.engines import Engines  # noqa: E402
@@ -177,7 +177,7 @@ def inputs(count, height=96, width=128, seed=0):
     return {**example_picture(count, CROP, height, width, seed), **vars(people([1] * count, width))}
 
 
-@pytest.fixture(params=MACHINES)
+@pytest.fixture(params=[*VERSIONS, pytest.param(REAL, marks=pytest.mark.gpu)])
 def machine(request, monkeypatch):
     set_up(request.param, monkeypatch)
 
