@@ -7,7 +7,6 @@ the model draws a severity for each person.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +14,7 @@ import torch
 from torch import Tensor
 
 from hmr_ros import skeleton
-
-Draw = Callable[..., Tensor]
+from training.draws import Draw
 
 
 class Bone(NamedTuple):

@@ -34,9 +34,10 @@ from hmr_ros.smpl_file import load_body
 from hmr_ros.types import Frame, Keypoints
 from training.body import BodyArrays, ForwardKinematics
 from training.config import NoiseConfig
+from training.draws import Draw
 from training.evaluate import Replay
 from training.rotation import rotvec_to_rotmat
-from training.synthesis import Draw, Synthesis, random_position, random_view
+from training.synthesis import Synthesis, random_position, random_view
 
 FPS = 30
 CAMERA = Camera(np.array([[600.0, 0, 799.5], [0, 600.0, 599.5], [0, 0, 1]]), 1600, 1200)

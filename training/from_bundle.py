@@ -11,9 +11,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor
 
 from hmr_ros.bundle import BODY_INPUTS, Bundle, load_bundle
@@ -51,8 +49,10 @@ def checkpoint_of(path: Path) -> Checkpoint:
 
 
 def initializers(bundle: Bundle, graph: str) -> dict[str, Tensor]:
+    import onnx
+
     stored = onnx.load(bundle.graph_path(graph)).graph.initializer
-    return {t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in stored}
+    return {t.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(t))) for t in stored}
 
 
 def put_back(model: MetaHmr, kept: dict[str, dict[str, Tensor]], heads: tuple[str, ...]) -> dict[str, Tensor]:

@@ -15,7 +15,9 @@ from hmr_ros import skeleton
 from training.body import BodyArrays, ForwardKinematics
 from training.boxes import keypoint_box
 from training.config import NoiseConfig
+from training.constants import constant
 from training.detector_bones import BoneErrors
+from training.draws import Draw, drawing
 from training.losses import Target, truth_of
 from training.nested import mapped
 from training.rotation import rotvec_to_rotmat
@@ -30,13 +32,11 @@ KEYPOINT_OUTLIERS = {
     "toe": 1.2, "heel": 1.1,
 }  # fmt: skip
 """How often each kind is an outlier, times NoiseConfig.outliers."""
-Draw = Callable[..., Tensor]
-"""Random numbers of the shape asked for."""
 ARMS, LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel")
 
 
 LIMB_JOINTS = tuple(
-    [skeleton.JOINT_NAMES.index(f"{side}_{part}") for part in parts]
+    tuple(skeleton.JOINT_NAMES.index(f"{side}_{part}") for part in parts)
     for side in ("left", "right")
     for parts in (("collar", "shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot"))
 )
@@ -120,18 +120,22 @@ class Synthesis:
         self.hideable = of_kinds(lambda kind: kind in ("elbow", "wrist"))
         self.arms, self.legs = of_kinds(lambda kind: kind in ARMS), of_kinds(lambda kind: kind in LEGS)
         names = skeleton.KEYPOINT_NAMES
-        self.hips = [names.index("left_hip"), names.index("right_hip")]
-        self.trunk = [*self.hips, names.index("left_shoulder"), names.index("right_shoulder")]
-        self.limbs = [
+        hips = [names.index("left_hip"), names.index("right_hip")]
+        trunk = [*hips, names.index("left_shoulder"), names.index("right_shoulder")]
+        limbs = [
             [names.index(f"{side}_{part}") for part in parts]
             for side in ("left", "right")
             for parts in (ARMS, ("hip", "knee", "ankle", "heel", "big_toe", "small_toe"))
         ]
         down = torch.eye(23)
-        for limb in self.limbs:  # an error at the elbow moves the wrist as well
+        for limb in limbs:  # an error at the elbow moves the wrist as well
             for i, point in enumerate(limb):
                 down[point, limb[1 : min(i, 3)]] = 0.8
         self.down_the_limbs = down.to(device)
+        # Lists would be copied to the device whenever they are used.
+        self.hips, self.trunk, self.mirrored, *self.limbs = (
+            torch.tensor(places, device=device) for places in (hips, trunk, skeleton.MIRRORED_KEYPOINTS, *limbs)
+        )
         self.detected = torch.tensor(["small_toe" not in name for name in skeleton.KEYPOINT_NAMES], device=device)
         self.bone_errors = BoneErrors(device)
         self.more_in_depth = torch.tensor([1.0, 1.0, 1.8], device=device)
@@ -167,7 +171,7 @@ class Synthesis:
         noisy = clean + noise.sigma * size * factor[..., None] * normal(batch, 23, 2)
         noisy = noisy + 0.3 * noise.sigma * size * normal(batch, 1, 2)  # the whole body, a little off
 
-        swapped = noisy[:, list(skeleton.MIRRORED_KEYPOINTS)]
+        swapped = noisy[:, self.mirrored]
         draw = uniform(batch, 1)
         which = (draw < noise.swaps / 3) | (self.arms & (draw > 1 - noise.swaps / 3))
         which = which | (self.legs & (draw > 0.5) & (draw < 0.5 + noise.swaps / 3))
@@ -203,9 +207,9 @@ class Synthesis:
         turn = rotvec_to_rotmat(math.radians(noise.turn_deg) * badly * normal(batch, 3))
         points = points @ turn.transpose(1, 2)
         for limb in self.limbs:  # seen from the limb's root, depth the other way round
-            root = points[:, limb[:1]]
-            flipped = torch.cat([points[:, limb, :2], 2 * root[..., 2:] - points[:, limb, 2:]], -1)
-            points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, points[:, limb])
+            chain = points[:, limb]
+            flipped = torch.cat([chain[..., :2], 2 * chain[:, :1, 2:] - chain[..., 2:]], -1)
+            points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, chain)
         points = points * torch.exp(0.08 * normal(batch, 1, 1))
         flat = 1.05 - 0.4 * uniform(batch)
         depth = torch.stack([torch.ones_like(flat), torch.ones_like(flat), flat], -1)
@@ -238,7 +242,7 @@ def vary_proportions(body: BodyArrays, rng: torch.Generator, amount: float = 0.0
     thigh as one that points sideways. amount: standard deviation of the log of the length.
     """
     factor = torch.exp(amount * drawing(torch.randn, rng)(skeleton.NUM_JOINTS))
-    factor = torch.minimum(factor, factor[list(skeleton.MIRRORED_JOINTS)])
+    factor = torch.minimum(factor, factor[constant(skeleton.MIRRORED_JOINTS, factor.device, torch.int64)])
     joints = [body.J_template[0]]
     for child in range(1, skeleton.NUM_JOINTS):
         parent = skeleton.PARENTS[child]
@@ -266,7 +270,8 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     of them the collars take a part of the arms' elevation (the data's never do)."""
     batch, uniform, normal = len(rotvec), drawing(torch.rand, rng), drawing(torch.randn, rng)
     rotvec = exchange_limbs(rotvec, rng)
-    mirrored = rotvec[:, list(skeleton.MIRRORED_JOINTS)] * rotvec.new_tensor([1.0, -1, -1])
+    order = constant(skeleton.MIRRORED_JOINTS, rotvec.device, torch.int64)
+    mirrored = rotvec[:, order] * constant((1, -1, -1), rotvec.device)
     rotvec = torch.where(uniform(batch, 1, 1) < 0.5, mirrored, rotvec)
     amount = 0.35 * uniform(batch, 1, 1) ** 2
     rotvec = rotvec + amount * normal(*rotvec.shape)
@@ -284,11 +289,11 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
 
 def exchange_limbs(rotvec: Tensor, rng: torch.Generator, share: float = 0.3) -> Tensor:
     """Each arm and each leg is somebody else's with probability `share`: people do with one limb what others do with another."""
-    for limb in LIMB_JOINTS:
+    for joints in LIMB_JOINTS:
+        limb = constant(joints, rotvec.device, torch.int64)
         other = rotvec[drawing(torch.randperm, rng)(len(rotvec))][:, limb]
         chosen = drawing(torch.rand, rng)(len(rotvec), 1, 1) < share
-        where = torch.tensor(limb, device=rotvec.device)
-        rotvec = rotvec.index_copy(1, where, torch.where(chosen, other, rotvec[:, limb]))
+        rotvec = rotvec.index_copy(1, limb, torch.where(chosen, other, rotvec[:, limb]))
     return rotvec
 
 
@@ -320,8 +325,3 @@ def random_position(batch: int, rng: torch.Generator) -> Tensor:
     x = 0.35 * normal(batch).clamp(-2, 2)
     y = 0.2 * normal(batch).clamp(-2, 2)
     return torch.stack([x * z, y * z, z], dim=-1)
-
-
-def drawing(kind: Callable[..., Tensor], rng: torch.Generator) -> Draw:
-    """torch.rand, randn or randperm as a function of the shape alone, on the generator's device."""
-    return lambda *shape: kind(*shape, generator=rng, device=rng.device)

@@ -29,6 +29,7 @@ from training.captured import Ahead, CapturedSteps, Work
 from training.checkpoint import Checkpoint, commit, data_identity, load
 from training.config import MetaConfig, TrainConfig
 from training.constants import constant
+from training.draws import below, drawing
 from training.from_bundle import checkpoint_of
 from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
 from training.model import MetaHmr
@@ -127,7 +128,7 @@ class Data:
     def __call__(self, count: int, rng: torch.Generator) -> Sample:
         """Training samples, a part of them with the real detector's errors."""
         real = round(count * self.pairs_share)
-        pick = torch.randint(len(self.poses), (count - real,), generator=rng, device=rng.device)
+        pick = below(rng, len(self.poses), count - real)
         sample = self.synthesis(self.poses[pick], rng)
         if self.pairs is None:
             return sample
@@ -137,7 +138,7 @@ class Data:
     def validation(self, count: int) -> Sample:
         """Held-out people, the same ones every time."""
         rng = torch.Generator(self.poses.device).manual_seed(1)
-        pick = torch.randperm(len(self.held_out), generator=rng, device=rng.device)[:count]
+        pick = drawing(torch.randperm, rng)(len(self.held_out))[:count]
         return self.synthesis(self.held_out[pick], rng, augment=False)
 
 

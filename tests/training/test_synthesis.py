@@ -5,10 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
+from torch.overrides import TorchFunctionMode  # noqa: E402
+
 from hmr_ros import skeleton  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
-from training.config import NoiseConfig  # noqa: E402
+from training.config import NoiseConfig, training_noise  # noqa: E402
 from training.synthesis import Synthesis, augment_pose, vary_proportions  # noqa: E402
 
 EXACT = NoiseConfig(sigma=0, outliers=0, swaps=0, dropout=0, occlusion=0, truncation=0)
@@ -80,3 +82,26 @@ def test_varied_proportions_stay_symmetric_and_near(body):
     change = (varied.J_template - arrays.J_template).norm(dim=-1)
     assert 0.001 < change.max() < 0.2
     torch.testing.assert_close(vary_proportions(arrays, torch.Generator(), amount=0.0).J_template, arrays.J_template)
+
+
+class NumbersMadeTensors(TorchFunctionMode):
+    """Counts how often Python's numbers become a tensor: on a GPU that is a copy, for which the processor waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            index = args[1] if isinstance(args[1], tuple) else args[1:2]
+            self.count += sum(isinstance(part, (list, tuple)) for part in index)
+        self.count += function in (torch.tensor, torch.Tensor.new_tensor)
+        return function(*args, **(kwargs or {}))
+
+
+def test_after_the_first_batch_nothing_is_copied_to_the_device(body):
+    synthesis, rng = Synthesis(BodyArrays.of(body), training_noise()), torch.Generator()
+    synthesis(UPRIGHT, rng)
+    with NumbersMadeTensors() as made:
+        synthesis(UPRIGHT, rng)
+    assert made.count == 0

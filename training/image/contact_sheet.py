@@ -18,6 +18,7 @@ import tyro
 from hmr_ros.draw import draw_skeleton
 from hmr_ros.smpl_file import load_body
 from training.config import NoiseConfig, training_noise
+from training.draws import below
 from training.image.augment import AugmentConfig
 from training.image.device_pictures import DevicePictures
 from training.image.sample import ImageSample
@@ -85,7 +86,7 @@ def main(config: SheetConfig) -> None:
     rng = torch.Generator(device).manual_seed(config.seed)
 
     def some(count: int) -> torch.Tensor:
-        return poses[torch.randint(len(poses), (count,), generator=rng, device=device)]
+        return poses[below(rng, len(poses), count)]
 
     if config.sheet:
         sample = pictures(some(ROWS * COLUMNS), rng, config.augment)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from training.constants import constant
+from training.draws import cut_normal, happens, normal, uniform
 from training.image.augment import AugmentConfig
-from training.image.draws import cut_normal, happens, uniform
 from training.image.scenery import look_at
 
 BLUR_TAPS = 13
@@ -44,7 +44,7 @@ def develop(pictures: Tensor, rng: torch.Generator) -> Tensor:
     sigma = uniform(rng, 0.3, 1.8, batch, 1) * uniform(rng, 0.7, 1.4, batch, 2)
     pictures = blur(pictures, sigma * happens(rng, 0.5, batch, 1))
     grain = uniform(rng, 0, 1, batch, 1, 1, 1) ** 3 * 8 / 255
-    coloured = torch.randn(pictures.shape, generator=rng, device=rng.device)
+    coloured = normal(rng, *pictures.shape)
     pictures = (pictures + grain * (0.4 * coloured + 0.9 * coloured[:, :1])).clamp(0, 1)
     return torch.where(happens(rng, 0.5, batch, 1, 1, 1), compress(pictures, uniform(rng, 0.1, 1.4, batch)), pictures)
 

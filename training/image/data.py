@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from hmr_ros.smpl_file import load_body
 from training.config import NoiseConfig
 from training.datasets.photographs import Photographs
+from training.draws import below, drawing
 from training.image.augment import AugmentConfig, Picture, box_of, crop, jitter_box, occlude, recolour, turn_randomly
 from training.image.device_pictures import DevicePictures
 from training.image.pictures import DressedRenderer, Patterns, Studio
@@ -99,14 +100,13 @@ class ImageData:
 
     def by_device(self, count: int, rng: torch.Generator) -> ImageSample:
         """What the device makes of `count` training samples; the generator is there, too."""
-        pick = torch.randint(len(self.poses), (self.shares(count)[2],), generator=rng, device=self.device)
+        pick = below(rng, len(self.poses), self.shares(count)[2])
         return self.on_device(self.poses.rotvec[pick], rng)
 
     def validation(self, count: int) -> ImageSample:
         """Held-out people as they are, the same ones every time; no more than VALIDATION."""
-        device = self.held_out.rotvec.device
-        rng = torch.Generator(device).manual_seed(1)
-        pick = torch.randperm(len(self.held_out), generator=rng, device=device)[: min(count, VALIDATION)]
+        rng = torch.Generator(self.held_out.rotvec.device).manual_seed(1)
+        pick = drawing(torch.randperm, rng)(len(self.held_out))[: min(count, VALIDATION)]
         if self.on_device:
             return self.on_device(self.held_out.rotvec[pick], rng, augment=False)
         pictures = self.studio(self.held_out.rotvec[pick], rng, augment=False)

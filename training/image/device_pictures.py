@@ -19,9 +19,9 @@ from training.body import BodyArrays
 from training.boxes import keypoint_box
 from training.config import NoiseConfig
 from training.constants import constant
+from training.draws import cut_normal, happens, normal, uniform
 from training.image.augment import AugmentConfig
 from training.image.darkroom import blur, develop, occlude, recolour
-from training.image.draws import cut_normal, happens, uniform
 from training.image.rasterise import Fragments, fragments, interpolate, paint, project_triangles, rasterise
 from training.image.sample import ImageSample
 from training.image.scenery import Scenery, look_at
@@ -190,10 +190,8 @@ def inside(xy: Tensor, frame: Tensor) -> Tensor:
 def lighting(normals: Tensor, rng: torch.Generator) -> Tensor:
     """Brightness where the surface faces: one lamp from above and the camera's side, the sky, the floor. (B, V, 3) to (B, V, 1)."""
     batch = len(normals)
-    lamp = torch.randn(batch, 3, generator=rng, device=rng.device)
-    lamp = torch.nn.functional.normalize(
-        lamp + constant((0, -1, -0.7), lamp.device), dim=1
-    )  # y points down, z away from us
+    toward = normal(rng, batch, 3) + constant((0, -1, -0.7), normals.device)  # y points down, z away from us
+    lamp = torch.nn.functional.normalize(toward, dim=1)
     key = (normals * lamp[:, None]).sum(-1, keepdim=True).clamp_min(0)
     ambient, contrast = uniform(rng, 0.35, 0.8, batch, 1, 1), uniform(rng, 0.3, 0.75, batch, 1, 1)
     return ambient * (1 - 0.3 * normals[..., 1:2]) + contrast * key

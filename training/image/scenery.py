@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.image.draws import below, happens, uniform
+from training.draws import below, happens, uniform
 from training.render_person import Backgrounds, read_picture
 
 SIDE_PX = 320

@@ -16,7 +16,7 @@ from torch import Tensor
 from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
 from training.constants import constant
-from training.image.draws import below, happens, uniform
+from training.draws import below, happens, normal, uniform
 from training.render_person import (
     EYE_RADIUS_M,
     EYE_RGB,
@@ -132,7 +132,7 @@ class Wardrobe:
 
     def _ripples(self, batch: int, rng: torch.Generator, shortest_m: float, longest_m: float, waves: int = 4) -> Tensor:
         """Something smooth and random over the body, about -1 to 1. (B, V)."""
-        towards = torch.nn.functional.normalize(torch.randn(batch, waves, 3, generator=rng, device=rng.device), dim=-1)
+        towards = torch.nn.functional.normalize(normal(rng, batch, waves, 3), dim=-1)
         length = torch.exp(uniform(rng, math.log(shortest_m), math.log(longest_m), batch, waves, 1))
         phase = uniform(rng, 0, 2 * math.pi, batch, waves, 1)
         return torch.sin((2 * math.pi / length * towards) @ self.points.T + phase).sum(1) / math.sqrt(waves)
