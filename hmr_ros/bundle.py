@@ -3,6 +3,7 @@
     manifest.json    format, name, shape_space, loss weights, metrics, licence, and the sha256 of every other file
     encode.onnx  regress.onnx  adapt.onnx  readout.onnx
     look.onnx        where `encode` reads crops: the same from the whole picture, for GPUs (optional)
+    encoder.weights  what the graphs of an encoder that reads pictures share (optional)
     golden.npz       "<graph>/<name>" arrays: inputs and the outputs torch gave for them
 
 `GRAPHS` is the contract between training and runtime: names of inputs and outputs of every graph.
@@ -41,6 +42,8 @@ LOOK = "look"
 """A graph that bundles may have whose encoder reads crops: `encode` that cuts them itself, on a GPU."""
 PICTURE_INPUTS = ("image", "nodes", "spread")
 """What `look` takes where `encode` takes `crop`, see `hmr_ros.crop.look_inputs`."""
+WEIGHTS = "encoder.weights"
+"""A file that bundles may have: tensors that several of their graphs point to (ONNX external data)."""
 EXACT = "exact/"
 """How names of nodes begin that must compute in float32 where the rest of a graph need not."""
 SHARED = (*BODY_INPUTS, "loss_weights", "image")
@@ -111,6 +114,12 @@ class Bundle:
 
     def graph_path(self, graph: str) -> Path:
         return self.path / f"{graph}.onnx"
+
+    def graph_sha256(self, graph: str) -> str:
+        """Identity of a graph, with the weights that it may share with others."""
+        digests = self.manifest["sha256"]
+        own = digests[self.graph_path(graph).name]
+        return hashlib.sha256((own + digests[WEIGHTS]).encode()).hexdigest() if WEIGHTS in digests else own
 
     def golden(self, graph: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Inputs (the body's arrays among them) and the outputs torch computed for them."""

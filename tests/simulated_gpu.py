@@ -461,15 +461,16 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
 
 
 def _session(path: str) -> onnxruntime.InferenceSession:
-    return _session_of(Path(path).read_bytes())
+    return _session_of(path, Path(path).read_bytes())
 
 
 @functools.lru_cache(maxsize=16)
-def _session_of(graph: bytes) -> onnxruntime.InferenceSession:
+def _session_of(path: str, graph: bytes) -> onnxruntime.InferenceSession:
+    """graph: the file's content, so that it is read again when that changes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _shape(node) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ from hmr_ros.smpl_file import load_body
 from training import checkpoint
 from training.architecture import model_of
 from training.body import BodyArrays
+from training.compact import round_weights, share_weights
 from training.config import MetaConfig
 from training.graphs import Adapt, Encode, Look, Readout, Regress
 from training.half import write_half
@@ -132,6 +133,15 @@ def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: 
     onnx.save(lower(proto), path)
 
 
+def write_picture_graphs(folder: Path, crop_px: tuple[int, int]) -> None:
+    """What else there is to `encode.onnx` where it reads crops: float16, the cutting, and weights kept once for all of them."""
+    write_half(folder / "encode.onnx", folder / "encode_fp16.onnx")
+    graphs = [(folder / f"encode{precision}.onnx", folder / f"{LOOK}{precision}.onnx") for precision in ("", "_fp16")]
+    for encode, look in graphs:
+        write_look(encode, look, crop_px)
+    share_weights([path for pair in graphs for path in pair])
+
+
 def gradients_made_explicit(module: nn.Module, values: tuple[Tensor, ...]) -> nn.Module:
     """The same function as a list of ordinary operations, those of its backward pass among them."""
     constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -176,6 +186,8 @@ def export(config: ExportConfig) -> Path:
     """Write the bundle to `config.out`, replacing what was there only once everything has been made."""
     model, run = load_checkpoint(config.checkpoint)
     model.requires_grad_(False)
+    if reads_pictures := "crop" in ENCODERS[model.kind]:
+        round_weights(model.encoder)
     body_model = load_body(config.body)
     if body_model.shape_space != run.get("shape_space", body_model.shape_space):
         raise ValueError(
@@ -197,11 +209,8 @@ def export(config: ExportConfig) -> Path:
         for name, inputs in example_inputs(model, body, weights, TRACE_BATCH).items():
             if name != LOOK:
                 export_graph(name, MODULES[name](model), inputs, folder / f"{name}.onnx")
-        if "crop" in ENCODERS[model.kind]:
-            write_half(folder / "encode.onnx", folder / "encode_fp16.onnx")
-            for precision in ("", "_fp16"):
-                encode, look = (folder / f"{graph}{precision}.onnx" for graph in ("encode", LOOK))
-                write_look(encode, look, model.crop_px)
+        if reads_pictures:
+            write_picture_graphs(folder, model.crop_px)
         np.savez_compressed(folder / "golden.npz", **golden_arrays(model, body, weights))
         files = sorted(p for p in folder.iterdir())
         manifest = {
@@ -209,7 +218,7 @@ def export(config: ExportConfig) -> Path:
             "name": config.name,
             "shape_space": body_model.shape_space,
             "encoder": model.kind,
-            **({"crop_px": model.crop_px} if "crop" in ENCODERS[model.kind] else {}),
+            **({"crop_px": model.crop_px} if reads_pictures else {}),
             "scope": model.config.scope,
             "loss_weights": dict(zip(TERMS, weights.tolist())),
             "opset": max(onnx.load(file).opset_import[0].version for file in files if file.suffix == ".onnx"),

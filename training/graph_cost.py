@@ -46,6 +46,7 @@ def layers(path: Path, people: int) -> list[Cost]:
     values = _values(model, people)
     shapes = {name: value.shape for name, value in values.items()}
     weights = {t.name for t in model.graph.initializer}
+    weights |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in weights}
     costs = []
     for node in model.graph.node:
         if node.op_type in PRODUCTS:

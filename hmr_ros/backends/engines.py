@@ -35,10 +35,10 @@ class Engines:
     def _engine(self, bundle: Bundle, name: str, which: int) -> TensorRtEngine:
         """That for so many people as PEOPLE[which] says."""
         half, people = self.is_half(bundle, name), PEOPLE[which]
-        file = bundle.graph_path(f"{name}_fp16" if half else name)
+        version = f"{name}_fp16" if half else name
         key = EngineKey(
             graph=name,
-            graph_sha256=bundle.manifest["sha256"][file.name],
+            graph_sha256=bundle.graph_sha256(version),
             gpu=f"{self.cuda.device_name}, compute capability {self.cuda.compute_capability}",
             tensorrt=self._tensorrt.version,
             precision="fp16" if half else "fp32",
@@ -53,7 +53,7 @@ class Engines:
             many = f"{people[0]} to {people[-1]} people"
             _log.info("building the TensorRT engine of '%s' for %s on %s: once, may take minutes", name, many, key.gpu)
             began = time.monotonic()
-            plan = self._tensorrt.build(file, half, people, progress)
+            plan = self._tensorrt.build(bundle.graph_path(version), half, people, progress)
             _log.info("built '%s' in %.0f s, kept in %s", name, time.monotonic() - began, self._cache.folder)
             return plan
 

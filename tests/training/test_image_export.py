@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
+onnx = pytest.importorskip("onnx", reason="needs onnx")
 pytest.importorskip("onnxscript", reason="needs onnxscript")
 pytest.importorskip("safetensors", reason="needs safetensors")
 
@@ -19,7 +20,7 @@ from simulated_gpu import SimulatedGpu  # noqa: E402
 
 from hmr_ros.backends.graph import check_golden  # noqa: E402
 from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph  # noqa: E402
-from hmr_ros.bundle import GRAPHS, LOOK, BundleError, load_bundle  # noqa: E402
+from hmr_ros.bundle import GRAPHS, LOOK, WEIGHTS, Bundle, BundleError, load_bundle  # noqa: E402
 from hmr_ros.camera import Camera  # noqa: E402
 from hmr_ros.config import ModelConfig, PipelineConfig  # noqa: E402
 from hmr_ros.crop import crop_people, look_inputs  # noqa: E402
@@ -28,6 +29,7 @@ from hmr_ros.smpl_file import load_body  # noqa: E402
 from hmr_ros.types import Frame, Keypoints  # noqa: E402
 from training import checkpoint  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
+from training.compact import LARGE, round_weights  # noqa: E402
 from training.config import LossConfig, MetaConfig  # noqa: E402
 from training.export import MODULES, ExportConfig, example_inputs, export, inputs_of, load_checkpoint  # noqa: E402
 from training.image.backbones import BACKBONES, BasicBlock, ResNet  # noqa: E402
@@ -38,7 +40,7 @@ from training.losses import weights_of  # noqa: E402
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A thin CLIFF with an auxiliary backbone of its own, untrained, as a bundle; and its torch self."""
+    """A thin CLIFF with an auxiliary backbone of its own, untrained, as a bundle; and its torch self, rounded like it."""
     run = tmp_path_factory.mktemp("image")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "thin", lambda: ResNet(BasicBlock, (1, 1, 1, 1), width=8))
@@ -50,7 +52,9 @@ def exported(tmp_path_factory):
         described = {"config": {"model": asdict(config), "meta": asdict(MetaConfig())}, "history": []}
         checkpoint.Checkpoint(model.state_dict(), {}, 0, described).save(run / "checkpoint.safetensors")
         folder = export(ExportConfig(checkpoint=run / "checkpoint.safetensors", out=run / "bundle", name="thin"))
-        return load_bundle(str(folder)), load_checkpoint(run / "checkpoint.safetensors")[0]
+        model = load_checkpoint(run / "checkpoint.safetensors")[0]
+        round_weights(model.encoder)
+        return load_bundle(str(folder)), model
 
 
 def test_every_graph_is_torch_for_any_number_of_people(exported):
@@ -69,6 +73,39 @@ def test_every_graph_is_torch_for_any_number_of_people(exported):
             for output, expected in zip(GRAPHS[name][1], truth if isinstance(truth, tuple) else (truth,)):
                 expected = expected.detach().numpy()
                 assert np.abs(answer[output] - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
+
+
+def test_large_weights_lie_in_one_file_once(exported):
+    bundle, model = exported
+    large = {weights.data_ptr(): weights.numel() for weights in model.encoder.parameters() if weights.numel() >= LARGE}
+    size = bundle.path.joinpath(WEIGHTS).stat().st_size
+    assert 2 * sum(large.values()) <= size < 1.1 * 2 * sum(large.values())
+    for graph in ("encode", "encode_fp16", "look", "look_fp16"):
+        inside = onnx.load(bundle.graph_path(graph), load_external_data=False).graph.initializer
+        kept = [tensor.name for tensor in inside if np.prod(tensor.dims) >= LARGE and not tensor.external_data]
+        assert not kept, (graph, kept)
+
+
+def test_rounding_weights_changes_little():
+    torch.manual_seed(0)
+    network = ResNet(BasicBlock, (1, 1, 1, 1), width=8).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.running_var, module.weight):
+                values.data.uniform_(0.5, 2)
+            module.running_mean.normal_()
+    crop = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before = network(crop)
+        round_weights(network)
+        assert 0 < (network(crop) - before).abs().max() < 2e-3 * before.abs().max()
+
+
+def test_an_engine_is_of_the_weights_too(exported):
+    bundle, _ = exported
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    other = Bundle(bundle.path, {**manifest, "sha256": {**manifest["sha256"], WEIGHTS: "0" * 64}})
+    assert other.graph_sha256("look") != bundle.graph_sha256("look") != bundle.graph_sha256("encode")
 
 
 @pytest.mark.parametrize("precision, tolerance", [("", 1e-3), ("_fp16", 1e-2)])

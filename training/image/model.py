@@ -63,6 +63,11 @@ class ImageMetaHmr(MetaHmr):
         nn.init.zeros_(self.reliability_head.weight)
         nn.init.zeros_(self.reliability_head.bias)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """That of the main network: what public weights are for."""
+        return self.encoder.backbone
+
     def encode(self, crop: Tensor) -> Tensor:
         return self.encoder(crop)
 

@@ -59,7 +59,7 @@ class ImageRun(Run):
     def make_model(self) -> MetaHmr:
         model = make_model(self.config, make_image_model)
         if self.config.weights:
-            print(load_backbone(model.encoder.backbone, self.config.weights))
+            print(load_backbone(model.backbone, self.config.weights))
         return model
 
 
