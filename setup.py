@@ -48,7 +48,7 @@ setup(
         "scipy>=1.8",
         "opencv-python-headless>=4.5.4",
         "onnxruntime>=1.18",
-        "ai-edge-litert>=1.0",
+        "ai-edge-litert>=1.4",
         "threadpoolctl>=3.0",  # BSD
         "tqdm",
     ],

@@ -12,9 +12,10 @@ from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.keypoints.blazepose_detector import decode, make_anchors, merge_overlapping, overlap
-from hmr_ros.keypoints.blazepose_landmarks import Landmarks, refine
+from hmr_ros.keypoints.blazepose_landmarks import UNWANTED, Landmarks, refine
 from hmr_ros.keypoints.blazepose_models import DETECTOR, KeypointModelError, find_models
 from hmr_ros.keypoints.duplicates import _BONES, distance_to_bones, distinct, lies_on
+from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import crop_region, crop_square, region_from_alignment, region_size, region_to_image
 from hmr_ros.keypoints.search import Search, search_windows, window_around
 from hmr_ros.skeleton import KEYPOINT_NAMES, MIRRORED_KEYPOINTS
@@ -271,6 +272,17 @@ def test_a_man_facing_the_camera(blazepose, juggler):
     assert (confidence[:17] > 0.8).all()
 
 
+def test_leaving_an_output_out_changes_no_other(source, juggler):
+    _, landmarks = find_models()
+    whole, pruned = LiteRtModel(landmarks), LiteRtModel(landmarks, UNWANTED)
+    picture = cv2.resize(juggler, (256, 256)).astype(np.float32) / 255
+    everything, rest = whole(picture), pruned(picture)
+    assert set(everything) - set(rest) == set(UNWANTED)
+    for shape, values in rest.items():
+        np.testing.assert_array_equal(values, everything[shape])
+    assert len(pruned._interpreter._get_ops_details()) < len(whole._interpreter._get_ops_details())
+
+
 def test_a_mirror_swaps_left_and_right(blazepose, juggler):
     plain = blazepose.detect(frame_of(juggler))
     blazepose.reset()
@@ -345,5 +357,5 @@ def test_tiny_images(blazepose, size):
 
 def test_missing_runtime_says_what_to_install(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(KeypointModelError, match="pip install ai-edge-litert"):
+    with pytest.raises(KeypointModelError, match="pip install 'ai-edge-litert"):
         BlazePose(KeypointsConfig())

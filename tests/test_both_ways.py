@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr_ros.keypoints.blazepose_landmarks import MIRRORED, LandmarkModel, Landmarks
+from hmr_ros.keypoints.blazepose_landmarks import MIRRORED, UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
 from hmr_ros.keypoints.both_ways import MAX_GAP_S, look_again, look_both_ways
 from hmr_ros.keypoints.region import region_size
@@ -115,7 +115,7 @@ def test_the_real_model_sees_the_same_in_a_mirror_of_a_mirror():
     clip = next(CLIP.rglob("*.mp4"), None)
     assert clip, "the demo clip ships"
     image = cv2.VideoCapture(str(clip)).read()[1]
-    model = LandmarkModel(LiteRtModel(landmarks))
+    model = LandmarkModel(LiteRtModel(landmarks, UNWANTED))
     height, width = image.shape[:2]
     region = np.array([[width * 0.5, height * 0.5], [8.0, -0.45 * height]], np.float32)
     turned = np.stack([[width - 1 - region[0, 0], region[0, 1]], [-region[1, 0], region[1, 1]]]).astype(np.float32)

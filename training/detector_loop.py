@@ -22,7 +22,7 @@ from hmr_ros import skeleton
 from hmr_ros.body_model import BodyModel
 from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
-from hmr_ros.keypoints.blazepose_landmarks import LandmarkModel, Landmarks
+from hmr_ros.keypoints.blazepose_landmarks import UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.both_ways import look_both_ways
 from hmr_ros.keypoints.litert import LiteRtModel
@@ -72,7 +72,7 @@ class SingleLook:
         detector, landmarks = find_models()
         self.min_score = min_score
         self._detector = PersonDetector(LiteRtModel(detector))
-        self._landmark_model = LandmarkModel(LiteRtModel(landmarks))
+        self._landmark_model = LandmarkModel(LiteRtModel(landmarks, UNWANTED))
 
     def __call__(self, picture: np.ndarray) -> Landmarks | None:
         """The largest person in a square picture, if any."""

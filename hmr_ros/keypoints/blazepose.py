@@ -13,7 +13,7 @@ import numpy as np
 
 from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
-from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, LandmarkModel, Landmarks
+from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways, look_plainly
 from hmr_ros.keypoints.duplicates import distinct, unknown_boxes, unknown_regions
@@ -37,7 +37,7 @@ class BlazePose:
         self.config = config
         detector, landmarks = find_models(config.model_dir, config.landmarks)
         self._detector = PersonDetector(LiteRtModel(detector))
-        self._landmark_model = LandmarkModel(LiteRtModel(landmarks))
+        self._landmark_model = LandmarkModel(LiteRtModel(landmarks, UNWANTED))
         self.reset()
 
     def reset(self) -> None:

@@ -10,6 +10,8 @@ from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import crop_region, region_axes, region_from_alignment, region_to_image
 
 NUM_LANDMARKS = 33
+UNWANTED = ((256, 256, 1),)
+"""Outputs that `LandmarkModel` does not read: a mask of the person, a third of the network's time."""
 VISIBLE = 0.5
 """Landmarks of at least this confidence count where people are compared."""
 MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(11 + (i ^ 1) for i in range(22)), 33, 34]

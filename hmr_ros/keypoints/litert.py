@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from hmr_ros.keypoints.blazepose_models import KeypointModelError
 
+Shape = tuple[int, ...]
+"""Of an output, without its batch axis."""
+
 
 class LiteRtModel:
-    """A model with one image input, as a function from that image to its output tensors."""
+    """A model with one image input, as a function from that image to its output tensors.
 
-    def __init__(self, path: Path):
+    unwanted: outputs that are not computed, nor anything that only they need.
+    """
+
+    def __init__(self, path: Path, unwanted: Collection[Shape] = ()):
         try:
             from ai_edge_litert.interpreter import Interpreter
+
+            model = path.read_bytes()
+            model = without(model, unwanted) if unwanted else model
         except ImportError as error:
             raise KeypointModelError(
-                f"ai-edge-litert, which runs {path.name}, does not import ({error}): `pip install ai-edge-litert`"
+                f"ai-edge-litert, which runs {path.name}, does not import ({error}): `pip install 'ai-edge-litert>=1.4'`"
             ) from error
         # One thread: more make models this small slower, and the rest of the robot needs the cores.
-        self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+        self._interpreter = Interpreter(model_content=model, num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = self._interpreter.get_output_details()
@@ -30,7 +40,7 @@ class LiteRtModel:
         """Height and width of the input image, pixels."""
         return int(self._input["shape"][1])
 
-    def __call__(self, image: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
+    def __call__(self, image: np.ndarray) -> dict[Shape, np.ndarray]:
         """image: (side, side, 3) float32. Returns the outputs by shape, as copies, without their batch axis.
 
         By shape because both models' outputs are named Identity_1, Identity_2..., and no two of one model share a shape.
@@ -38,3 +48,23 @@ class LiteRtModel:
         self._interpreter.set_tensor(self._input["index"], image[None])
         self._interpreter.invoke()
         return {tuple(out["shape"][1:]): self._interpreter.get_tensor(out["index"])[0] for out in self._outputs}
+
+
+def without(model: bytes, unwanted: Collection[Shape]) -> bytes:
+    """The same model, less these outputs and the operators that lead to no other."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    parts = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
+    (graph,) = parts.subgraphs
+    graph.outputs = [i for i in graph.outputs if tuple(graph.tensors[i].shape[1:]) not in unwanted]
+    needed, operators = set(graph.outputs), []
+    for operator in reversed(graph.operators):  # they are in the order of computation
+        if needed.intersection(operator.outputs):
+            operators.append(operator)
+            needed.update(operator.inputs)
+    graph.operators = operators[::-1]
+    parts.signatureDefs = None  # they name the outputs
+    builder = flatbuffers.Builder(len(model))
+    builder.Finish(parts.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
