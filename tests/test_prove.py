@@ -30,12 +30,22 @@ def test_stops_without_a_gpu(tmp_path):
 
 def test_what_it_runs_exists():
     text = SCRIPT.read_text()
-    modules = set(re.findall(r"-m ((?:hmr_ros|training)[\w.]+)", text))
+    modules = set(re.findall(r"(?:-m|try \w+) ((?:hmr_ros|training)[\w.]+)", text))
     assert {"hmr_ros.tools.build_engine", "training.benchmark_gpu"} <= modules
     for module in modules:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
     for file in re.findall(r"tests/\w+\.py", text):
         assert "pytest.mark.gpu" in (ROOT / file).read_text(), file
+
+
+def test_what_fails_after_the_engines_is_listed_and_the_rest_still_runs(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *hmr_ros.tools.benchmark*|*--backbone*) exit 3;; esac\n')
+    python.chmod(0o755)
+    env = {**os.environ, "PYTHON": str(python)}
+    done = subprocess.run([SCRIPT, tmp_path / "results"], env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "not so: node resnet50;" in done.stdout
+    assert "hmr_ros.ros.demo" in (tmp_path / "results" / "demo.txt").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docker/*.Dockerfile")), ids=lambda path: path.name)
