@@ -32,6 +32,9 @@ if "$python" -c 'import onnx, torch, tyro; assert torch.cuda.is_available()' 2>"
     try look pytest -q -m gpu -rs tests/training/test_look.py
     try keypoints training.benchmark_gpu --json "$out/keypoints.json"
     try resnet50 training.benchmark_gpu --backbone resnet50 --json "$out/resnet50.json"
+    try blazepose training.blazepose_onnx
+    try blazepose_engines hmr_ros.tools.build_engine --keypoints full
+    try node_keypoints hmr_ros.tools.benchmark --backend tensorrt --keypoints tensorrt --json "$out/node_keypoints.json"
 else
     say "not measured: PyTorch with CUDA (pip install '.[training]') is missing: $(tail -n 1 "$out/torch.txt")"
 fi

@@ -52,9 +52,17 @@ class KeypointsConfig:
         "before; all but full are fetched by name.",
         choices=("lite", "full", "heavy"),
     )  # fmt: skip
+    backend: str = setting(
+        "litert", "What computes BlazePose's networks: LiteRT on the CPU; or TensorRT, once `python -m training.blazepose_onnx` has written them down for it.",
+        choices=("litert", "tensorrt"),
+    )  # fmt: skip
     model_dir: str = setting(
         "", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose)."
     )
+    threads: int = setting(
+        2, "CPU threads that look at people, each at one person at a time (backend litert): several people are faster with several, one is not.",
+        low=1, high=32,
+    )  # fmt: skip
     max_people: int = setting(5, "People followed at once: the largest and best seen.", low=1, high=32, dynamic=True)
     min_score: float = setting(0.5, "Detections below this score are dropped.", low=0.0, high=1.0, dynamic=True)
     min_confidence: float = setting(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 
 from hmr_ros.backends.engine_cache import EngineCache
 from hmr_ros.backends.engines import Engines, Progress
@@ -19,6 +21,7 @@ from hmr_ros.encoders import make_encoder
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.keypoints.flips import FlipRepair
 from hmr_ros.keypoints.given import GivenKeypoints
+from hmr_ros.keypoints.graph_network import GraphNetwork, onnx_of
 from hmr_ros.keypoints.source import KeypointSource
 from hmr_ros.metric_depth import MetricDepth
 from hmr_ros.pipeline import Pipeline
@@ -29,7 +32,6 @@ from hmr_ros.tracker import Tracker
 from hmr_ros.tto import Optimiser
 from hmr_ros.warm_start import WarmStart
 
-SOURCES: dict[str, Callable[[KeypointsConfig], KeypointSource]] = {"blazepose": BlazePose, "topic": GivenKeypoints}  # type: ignore[dict-item]  # their config may not be None
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
     return Pipeline(
         config=config,
         body=body,
-        source=source or SOURCES[config.keypoints.source](config.keypoints),
+        source=source or make_source(config.keypoints, config.model),  # type: ignore[arg-type]  # their config may not be None
         tracker=Tracker(config.tracker),
         flips=FlipRepair(),
         regressor=make_regressor(bundle, graphs),
@@ -64,8 +66,27 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
             "backend": loaded.name,
             "backend_reason": loaded.reason,
             "keypoints": config.keypoints.source,
+            "keypoints_backend": config.keypoints.backend if config.keypoints.source == "blazepose" else "",
         },
     )
+
+
+def make_source(
+    config: KeypointsConfig, model: ModelConfig, progress: Progress = no_progress
+) -> BlazePose | GivenKeypoints:
+    """The detector that `config` names. model: where engines are kept. progress: as for `load_graphs`."""
+    if config.source == "topic":
+        return GivenKeypoints(config)
+    if config.backend == "litert":
+        return BlazePose(config)
+    engines = Engines(EngineCache(model.engine_cache), "fp32", progress)
+
+    def on_gpu(network: Path) -> GraphNetwork:
+        file = onnx_of(network)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        return GraphNetwork(engines.graph_in(file, file.stem, digest, ranges=((1, 1, 1),)), network)
+
+    return BlazePose(config, on_gpu)
 
 
 def make_regressor(bundle: Bundle, graphs: dict[str, Graph]) -> Regressor:

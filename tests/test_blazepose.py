@@ -283,6 +283,17 @@ def test_leaving_an_output_out_changes_no_other(source, juggler):
     assert len(pruned._interpreter._get_ops_details()) < len(whole._interpreter._get_ops_details())
 
 
+def test_threads_change_no_answer(source, juggler):
+    three = np.concatenate([juggler, juggler[:, ::-1], juggler], axis=1)
+    seen = []
+    for threads in (1, 3):
+        detector = BlazePose(KeypointsConfig(threads=threads))
+        seen.append([detector.detect(frame_of(three)) for _ in range(3)])
+    assert len(seen[0][-1]) == 3
+    for alone, together in zip(*seen):
+        np.testing.assert_array_equal(alone.uv, together.uv)
+
+
 def test_a_mirror_swaps_left_and_right(blazepose, juggler):
     plain = blazepose.detect(frame_of(juggler))
     blazepose.reset()

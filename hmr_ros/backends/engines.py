@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.device_graph import DeviceGraph, Shapes, people_in
@@ -14,6 +15,8 @@ from hmr_ros.bundle import Bundle
 
 Progress = Callable[[str, float], None]
 """Told a graph's name and the finished share of building its engine, 0 to 1."""
+Ranges = tuple[tuple[int, int, int], ...]
+"""As `PEOPLE`."""
 HALF_TOLERANCE = 1e-2
 """What half precision may change in the features; see `check_golden`."""
 _log = logging.getLogger(__name__)
@@ -29,16 +32,23 @@ class Engines:
         self._cache, self._precision, self._progress = cache, precision, progress
 
     def graph(self, bundle: Bundle, name: str) -> DeviceGraph:
-        engines = [self._engine(bundle, name, i) for i in range(len(PEOPLE))]
-        return DeviceGraph(ByPeople(engines), self.cuda)
-
-    def _engine(self, bundle: Bundle, name: str, which: int) -> TensorRtEngine:
-        """That for so many people as PEOPLE[which] says."""
-        half, people = self.is_half(bundle, name), PEOPLE[which]
+        half = self.is_half(bundle, name)
         version = f"{name}_fp16" if half else name
+        return self.graph_in(bundle.graph_path(version), name, bundle.graph_sha256(version), half)
+
+    def graph_in(self, file: Path, name: str, sha256: str, half: bool = False, ranges: Ranges = PEOPLE) -> DeviceGraph:
+        """Any ONNX file. name: for people; sha256: of all that the file says; half: whether it computes in float16; ranges: numbers of people that
+        there are to be engines for."""
+        return DeviceGraph(
+            ByPeople([self._engine(file, name, sha256, half, ranges, i) for i in range(len(ranges))]), self.cuda
+        )
+
+    def _engine(self, file: Path, name: str, sha256: str, half: bool, ranges: Ranges, which: int) -> TensorRtEngine:
+        """That for so many people as ranges[which] says."""
+        people = ranges[which]
         key = EngineKey(
             graph=name,
-            graph_sha256=bundle.graph_sha256(version),
+            graph_sha256=sha256,
             gpu=f"{self.cuda.device_name}, compute capability {self.cuda.compute_capability}",
             tensorrt=self._tensorrt.version,
             precision="fp16" if half else "fp32",
@@ -47,13 +57,13 @@ class Engines:
         )
 
         def progress(share: float) -> None:
-            self._progress(name, (which + share) / len(PEOPLE))
+            self._progress(name, (which + share) / len(ranges))
 
         def build() -> bytes:
             many = f"{people[0]} to {people[-1]} people"
             _log.info("building the TensorRT engine of '%s' for %s on %s: once, may take minutes", name, many, key.gpu)
             began = time.monotonic()
-            plan = self._tensorrt.build(bundle.graph_path(version), half, people, progress)
+            plan = self._tensorrt.build(file, half, people, progress)
             _log.info("built '%s' in %.0f s, kept in %s", name, time.monotonic() - began, self._cache.folder)
             return plan
 

@@ -7,7 +7,8 @@ over the whole image and its tiles is spread over frames, so that every frame co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways, look_plainly
+from hmr_ros.keypoints.crew import Crew
 from hmr_ros.keypoints.duplicates import distinct, unknown_boxes, unknown_regions
-from hmr_ros.keypoints.litert import LiteRtModel
+from hmr_ros.keypoints.litert import LiteRtModel, Network
 from hmr_ros.keypoints.region import region_from_box, region_size
 from hmr_ros.keypoints.search import Search
 from hmr_ros.skeleton import from_blazepose
@@ -33,11 +35,15 @@ STAY = 1.3
 class BlazePose:
     """A `KeypointSource`. Keeps where people were in the last frame, and how far the search for new ones has come."""
 
-    def __init__(self, config: KeypointsConfig):
+    def __init__(self, config: KeypointsConfig, on_gpu: Callable[[Path], Network] | None = None):
+        """on_gpu: makes of a model's file what computes it there; otherwise LiteRT does on the CPU."""
         self.config = config
         detector, landmarks = find_models(config.model_dir, config.landmarks)
-        self._detector = PersonDetector(LiteRtModel(detector))
-        self._landmark_model = LandmarkModel(LiteRtModel(landmarks, UNWANTED))
+        copies = 1 if on_gpu else config.threads
+        self._detector = Crew(lambda: PersonDetector(on_gpu(detector) if on_gpu else LiteRtModel(detector)), copies)
+        self._landmark_model = Crew(
+            lambda: LandmarkModel(on_gpu(landmarks) if on_gpu else LiteRtModel(landmarks, UNWANTED)), copies
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -55,7 +61,7 @@ class BlazePose:
         if start:
             self.reset()
             self._search = Search(width, height)
-        followed = [self._follow(frame, look) for look in self._looks[:limit]]
+        followed = self._landmark_model.map(lambda look: self._follow(frame, look), self._looks[:limit])
         people = distinct([person for person in followed if person.score >= self.config.min_score])
         missing = [
             look.next_region for look, person in zip(self._looks, followed) if not any(person is p for p in people)
@@ -89,16 +95,16 @@ class BlazePose:
         nobody is not taken for a person again.
         """
         model, image = self._landmark_model, frame.image
-        first = [model(image, region) for region in proposals]
+        first = model.map(lambda region: model(image, region), proposals)
         regions = [p.next_region for p in first if p.score >= self.config.min_score]
         look = look_both_ways if self.config.both_ways else look_plainly
-        second = [look(model, image, region, frame.stamp_ns) for region in regions]
+        second = model.map(lambda region: look(model, image, region, frame.stamp_ns), regions)
         second = [person for person in second if person.score >= self.config.min_score]
         return sorted(second, key=lambda person: -region_size(person.next_region))
 
     def _search_windows(self, image: np.ndarray, windows: np.ndarray) -> np.ndarray:
         """Regions (M, 2, 2) that the detector finds in the windows, best first."""
-        found = [self._detector(image, w[:2], w[2], self.config.min_score) for w in windows]
+        found = self._detector.map(lambda w: self._detector(image, w[:2], w[2], self.config.min_score), windows)
         regions = np.concatenate([np.zeros((0, 2, 2), np.float32)] + [r for r, _ in found])
         scores = np.concatenate([np.zeros(0, np.float32)] + [s for _, s in found])
         return regions[np.argsort(-scores, kind="stable")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hmr_ros.keypoints.litert import LiteRtModel
+from hmr_ros.keypoints.litert import Network
 from hmr_ros.keypoints.region import crop_square, region_from_alignment
 
 ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))
@@ -21,7 +21,7 @@ OVERLAP = 0.3
 class PersonDetector:
     """Finds people in one window at a time; keeps nothing between calls."""
 
-    def __init__(self, model: LiteRtModel):
+    def __init__(self, model: Network):
         self._model = model
         self._anchors = make_anchors()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmr_ros.keypoints.litert import LiteRtModel
+from hmr_ros.keypoints.litert import Network
 from hmr_ros.keypoints.region import crop_region, region_axes, region_from_alignment, region_to_image
 
 NUM_LANDMARKS = 33
@@ -41,7 +41,7 @@ class Landmarks:
 class LandmarkModel:
     """Finds the landmarks of one person; keeps nothing between calls."""
 
-    def __init__(self, model: LiteRtModel):
+    def __init__(self, model: Network):
         self._model = model
 
     def __call__(self, image: np.ndarray, region: np.ndarray, mirrored: bool = False) -> Landmarks:

@@ -7,13 +7,16 @@ the 2D, which must not lag, is corrected by how much the two kinds of look have 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from hmr_ros.keypoints.blazepose_landmarks import VISIBLE, LandmarkModel, Landmarks
+from hmr_ros.keypoints.blazepose_landmarks import VISIBLE, Landmarks
 from hmr_ros.keypoints.region import region_size
 
+Model = Callable[..., Landmarks]
+"""A `LandmarkModel`, or a crew of them."""
 GAIN = 0.3
 """Share of the newest difference between the two kinds of look in the running one."""
 MAX_GAP_S = 0.15
@@ -37,13 +40,13 @@ class Look(Landmarks):
     """(33, 2) sides of the region: how `raw` differs from the look before, if there was one."""
 
 
-def look_plainly(model: LandmarkModel, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
+def look_plainly(model: Model, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
     """The network as it is."""
     raw = model(image, region)
     return _look(raw, False, stamp_ns, raw.world, raw.confidence, np.zeros_like(raw.uv))
 
 
-def look_both_ways(model: LandmarkModel, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
+def look_both_ways(model: Model, image: np.ndarray, region: np.ndarray, stamp_ns: int) -> Look:
     """Both looks at once, for people without a past. Where they don't agree, the plain one alone."""
     plain, mirrored = model(image, region), model(image, region, mirrored=True)
     if not _same(plain, mirrored):
@@ -52,7 +55,7 @@ def look_both_ways(model: LandmarkModel, image: np.ndarray, region: np.ndarray, 
     return _look(plain, False, stamp_ns, mirrored.world, mirrored.confidence, difference)
 
 
-def look_again(model: LandmarkModel, image: np.ndarray, last: Look, stamp_ns: int) -> Look:
+def look_again(model: Model, image: np.ndarray, last: Look, stamp_ns: int) -> Look:
     """One look at somebody seen before, the other way round than last time."""
     if not 0 < stamp_ns - last.stamp_ns <= MAX_GAP_S * 1e9:
         return look_both_ways(model, image, last.next_region, stamp_ns)

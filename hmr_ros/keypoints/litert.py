@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,6 +13,22 @@ from hmr_ros.keypoints.blazepose_models import KeypointModelError
 
 Shape = tuple[int, ...]
 """Of an output, without its batch axis."""
+
+
+class Network(Protocol):
+    """A model of BlazePose's, whatever computes it."""
+
+    @property
+    def side(self) -> int:
+        """Height and width of the input image, pixels."""
+        ...
+
+    def __call__(self, image: np.ndarray) -> dict[Shape, np.ndarray]:
+        """image: (side, side, 3) float32. Returns the outputs by shape, without their batch axis.
+
+        By shape because both models' outputs are named Identity_1, Identity_2..., and no two of one model share a shape.
+        """
+        ...
 
 
 class LiteRtModel:
@@ -41,10 +59,7 @@ class LiteRtModel:
         return int(self._input["shape"][1])
 
     def __call__(self, image: np.ndarray) -> dict[Shape, np.ndarray]:
-        """image: (side, side, 3) float32. Returns the outputs by shape, as copies, without their batch axis.
-
-        By shape because both models' outputs are named Identity_1, Identity_2..., and no two of one model share a shape.
-        """
+        """See `Network`. The outputs are copies."""
         self._interpreter.set_tensor(self._input["index"], image[None])
         self._interpreter.invoke()
         return {tuple(out["shape"][1:]): self._interpreter.get_tensor(out["index"])[0] for out in self._outputs}
@@ -68,3 +83,61 @@ def without(model: bytes, unwanted: Collection[Shape]) -> bytes:
     builder = flatbuffers.Builder(len(model))
     builder.Finish(parts.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+@dataclass(frozen=True)
+class Operator:
+    kind: str
+    """As TensorFlow Lite calls it, such as CONV_2D."""
+    inputs: list[int]
+    output: int
+    options: Any
+    """Its settings, under TensorFlow Lite's names."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model is made of; values are numbered."""
+
+    operators: list[Operator]
+    """In the order of computation, less those that only unpack constants."""
+    input: int
+    outputs: list[int]
+    shapes: dict[int, Shape]
+    """Of each value, with its batch axis of 1."""
+    constants: dict[int, np.ndarray]
+
+
+def take_apart(path: Path, unwanted: Collection[Shape] = ()) -> Parts:
+    """For whoever wants to compute a model by other means than LiteRT. unwanted: see `LiteRtModel`."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    model = without(path.read_bytes(), unwanted)
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # whose values can be looked at
+    interpreter = Interpreter(
+        model_content=model, experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True
+    )
+    interpreter.allocate_tensors()
+    interpreter.invoke()  # unpacks constants: they are kept in float16, some of them as sparse matrices
+    described = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
+    (graph,) = described.subgraphs
+    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    codes = [kinds[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in described.operatorCodes]
+    operators, constants = (
+        [],
+        {i for i, tensor in enumerate(graph.tensors) if described.buffers[tensor.buffer].data is not None},
+    )
+    for operator in graph.operators:
+        if constants.issuperset(operator.inputs):
+            constants.update(operator.outputs)
+        else:
+            (output,) = operator.outputs
+            operators.append(
+                Operator(codes[operator.opcodeIndex], list(operator.inputs), output, operator.builtinOptions)
+            )
+    used = {i for operator in operators for i in operator.inputs if i in constants}
+    return Parts(
+        operators, graph.inputs[0], list(graph.outputs), {i: tuple(map(int, t.shape)) for i, t in enumerate(graph.tensors)},
+        {i: interpreter.get_tensor(i) for i in used},
+    )  # fmt: skip

@@ -41,12 +41,16 @@ def main(arguments: list[str] | None = None) -> None:
     model = ModelConfig(
         bundle=options.bundle, body=options.body, backend=options.backend, threads=options.threads
     )  # fmt: skip
-    pipeline = build_pipeline(PipelineConfig(model=model, tto=TtoConfig(max_steps=options.steps)))
+    keypoints = KeypointsConfig(
+        landmarks=options.landmarks, backend=options.keypoints, threads=options.keypoint_threads
+    )
+    pipeline = build_pipeline(PipelineConfig(model=model, keypoints=keypoints, tto=TtoConfig(max_steps=options.steps)))
     frames = _frames(options.source, options.frames)
     result = {
         "machine": machine(),
         "backend": pipeline.describe()["backend"],
         "threads": options.threads,
+        "keypoints": f"BlazePose {options.landmarks}, {options.keypoints}, {options.keypoint_threads} threads",
         "tto_steps": options.steps,
         "networks": benchmark_networks(model, options.steps, options.repeats),
         "source": Path(options.source).name,
@@ -173,7 +177,10 @@ def cpu_name() -> str:
 
 
 def _table(result: dict) -> str:
-    lines = [f"{result['machine']['cpu']}, {result['backend']}, {result['threads']} thread(s); median / p99 ms", ""]
+    lines = [
+        f"{result['machine']['cpu']}, {result['backend']}, {result['threads']} thread(s); {result['keypoints']}; median / p99 ms",
+        "",
+    ]
     lines += _rows("people", result["networks"])
     eight = result["networks"]["8"]["regression + TTO"]["ratio_to_one_person"]
     lines += ["", f"regress + adapt: 8 people cost {eight} times 1", "", f"whole frames of {result['source']}:", ""]
@@ -207,6 +214,12 @@ def _parser() -> argparse.ArgumentParser:
     backends = {item.name: item for item in fields(ModelConfig)}["backend"]
     parser.add_argument("--backend", default=backends.default, choices=backends.metadata["choices"])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each graph")
+    keypoints = {item.name: item for item in fields(KeypointsConfig)}
+    for option, name in (("--keypoints", "backend"), ("--landmarks", "landmarks")):
+        parser.add_argument(option, default=keypoints[name].default, choices=keypoints[name].metadata["choices"])
+    parser.add_argument(
+        "--keypoint-threads", type=int, default=keypoints["threads"].default, help="CPU threads that look at people"
+    )
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--body", default="open")
     return parser

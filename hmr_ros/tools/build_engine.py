@@ -15,24 +15,31 @@ from tqdm import tqdm
 
 from hmr_ros.backends.graph import BackendError
 from hmr_ros.bundle import BundleError
-from hmr_ros.config import ConfigError, ModelConfig, check
-from hmr_ros.factory import load_graphs, load_weights
+from hmr_ros.config import ConfigError, KeypointsConfig, ModelConfig, check
+from hmr_ros.factory import load_graphs, load_weights, make_source
+from hmr_ros.keypoints.blazepose_models import KeypointModelError
 from hmr_ros.smpl_file import BodyModelError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = vars(_parser().parse_args(arguments))
+    landmarks = options.pop("keypoints")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    config = ModelConfig(backend="tensorrt", **vars(options))
+    config = ModelConfig(backend="tensorrt", **options)
     began = time.monotonic()
     try:
         check(config, "model")
         with _Bars() as bars:
             loaded = load_graphs(config, *load_weights(config), progress=bars)
-    except (BackendError, BundleError, BodyModelError, ConfigError) as error:
+            if landmarks:
+                make_source(KeypointsConfig(landmarks=landmarks, backend="tensorrt"), config, bars)
+    except (BackendError, BundleError, BodyModelError, ConfigError, KeypointModelError) as error:
         print(f"build_engine: {error}", file=sys.stderr)
         return 1
-    print(f"{loaded.name}: {', '.join(loaded.graphs)} equal their golden pairs; {time.monotonic() - began:.0f} s")
+    blazepose = f"; BlazePose ({landmarks}) says what LiteRT does" if landmarks else ""
+    print(
+        f"{loaded.name}: {', '.join(loaded.graphs)} equal their golden pairs{blazepose}; {time.monotonic() - began:.0f} s"
+    )
     return 0
 
 
@@ -63,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--body", default=default.body, help="'open', or the path of your SMPL file")
     parser.add_argument(
         "--precision", default=default.precision, help=f"of the encoder, fp16 or fp32 (default: {default.precision})"
+    )
+    parser.add_argument(
+        "--keypoints",
+        choices=("lite", "full", "heavy"),
+        help="also BlazePose with this landmark model: see `keypoints.backend`",
     )
     parser.add_argument("--engine-cache", default=default.engine_cache, help="folder (default: the user's cache)")
     return parser
