@@ -118,17 +118,21 @@ def test_tiles_cover_the_image_and_overlap(width, height):
             assert (np.diff(starts) <= size * 0.65 + 1e-6).all()
 
 
+def next_windows(search, every, followed, missing):
+    return np.concatenate([search.turn(every), search.besides(every, followed, missing)])
+
+
 @pytest.mark.parametrize("every", [1, 7, 15, 100])
 def test_every_window_has_its_turn(every):
     """All in the first frame, then each once in `every` frames, evenly spread."""
     search, somebody = Search(640, 480), [np.array([[320.0, 240], [0, -200]])]
     windows = search_windows(640, 480)
-    np.testing.assert_array_equal(search.next(every, [], []), windows)
-    turns = [search.next(every, somebody, []) for _ in range(every)]
+    np.testing.assert_array_equal(next_windows(search, every, [], []), windows)
+    turns = [next_windows(search, every, somebody, []) for _ in range(every)]
     np.testing.assert_array_equal(np.unique(np.concatenate(turns), axis=0), np.unique(windows, axis=0))
     assert sum(map(len, turns)) == len(windows)
     assert max(map(len, turns)) <= np.ceil(len(windows) / every)
-    assert windows[0].tolist() in search.next(every, [], []).tolist()
+    assert windows[0].tolist() in next_windows(search, every, [], []).tolist()
 
 
 def test_where_somebody_went_missing_is_searched_until_found_or_its_turn_came():
@@ -136,11 +140,11 @@ def test_where_somebody_went_missing_is_searched_until_found_or_its_turn_came():
     window = window_around(lost).tolist()
     for found_after in (3, None):
         search = Search(640, 480)
-        search.next(5, [], [])
-        searched = [window in search.next(5, [somebody], [lost]).tolist()]
+        next_windows(search, 5, [], [])
+        searched = [window in next_windows(search, 5, [somebody], [lost]).tolist()]
         for i in range(1, 7):
             people = [somebody, lost + 0.5] if i == found_after else [somebody]
-            searched.append(window in search.next(5, people, []).tolist())
+            searched.append(window in next_windows(search, 5, people, []).tolist())
         assert searched == [i < (found_after or 5) for i in range(7)]
     x, y, size = window
     assert x < 50 and y < 150 and x + size > 150 and y + size > 250

@@ -1,4 +1,4 @@
-"""Copies of a model that work side by side."""
+"""Threads that look at several people at once."""
 
 import threading
 
@@ -10,42 +10,64 @@ PATIENCE_S = 30
 
 
 class Doubler:
-    """Remembers who is inside; no copy may be entered twice at once."""
+    """No copy may be entered twice at once."""
 
-    def __init__(self, together: threading.Barrier | None = None):
-        self._together, self._busy = together, threading.Lock()
+    def __init__(self):
+        self._busy = threading.Lock()
 
     def __call__(self, number: int, more: int = 0) -> int:
         assert self._busy.acquire(blocking=False), "two threads in one copy"
         try:
-            if self._together:
-                self._together.wait(PATIENCE_S)
             return 2 * number + more
         finally:
             self._busy.release()
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, 2, 4])
 def test_answers_come_in_the_order_of_the_items(size):
-    crew = Crew(Doubler, size)
-    assert crew(4, more=1) == 9
-    assert crew.map(lambda number: crew(number), list(range(50))) == [2 * n for n in range(50)]
+    crew = Crew(size)
+    double = crew.copies(Doubler)
+    assert double(4, more=1) == 9
+    assert crew.map(double, list(range(200))) == [2 * n for n in range(200)]
+    assert crew.map(double, []) == []
 
 
-def test_as_many_at_a_time_as_there_are_threads():
+def test_as_many_at_a_time_as_the_crew_has():
     together = threading.Barrier(3)
-    crew = Crew(lambda: Doubler(together), 3)
-    assert crew.map(lambda number: crew(number), [1, 2, 3]) == [2, 4, 6]  # or the barrier breaks
+    Crew(3).map(lambda _: together.wait(PATIENCE_S), [1, 2, 3])  # or the barrier breaks
 
 
-def test_one_item_stays_on_the_calling_thread():
-    crew = Crew(Doubler, 3)
-    assert crew.map(lambda _: threading.current_thread(), [1]) == [threading.current_thread()]
+def test_the_others_work_while_the_caller_does_something_else():
+    done = threading.Event()
+    finish = Crew(2).start(lambda _: done.set() or threading.current_thread(), [1])
+    assert done.wait(PATIENCE_S)
+    assert finish() != [threading.current_thread()]
 
 
-def test_what_a_copy_raises_is_raised_and_the_copy_is_free_again():
-    crew = Crew(Doubler, 2)
-    for _ in range(5):
+def test_a_crew_of_one_is_the_caller():
+    finish = Crew(1).start(lambda _: threading.current_thread(), [1, 2])
+    assert finish() == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_fails_is_raised_and_the_crew_goes_on(size):
+    crew = Crew(size)
+    double = crew.copies(Doubler)
+    for _ in range(20):
         with pytest.raises(TypeError):
-            crew.map(lambda item: crew(item), [1, "a", None])
-    assert crew.map(lambda item: crew(item), [1, 2, 3]) == [2, 4, 6]
+            crew.map(double, [1, None, 2, "a", None, 3])
+    assert crew.map(double, [1, 2, 3]) == [2, 4, 6]
+
+
+def test_its_threads_end_with_it():
+    before = threading.active_count()
+    for _ in range(5):
+        crew = Crew(3)
+        crew.map(crew.copies(Doubler), [1, 2, 3])
+    del crew
+    deadline = threading.Event()
+    for _ in range(100):
+        if threading.active_count() == before:
+            break
+        deadline.wait(0.1)
+    assert threading.active_count() == before

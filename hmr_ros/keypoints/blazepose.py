@@ -28,6 +28,8 @@ from hmr_ros.types import Frame, Keypoints
 NEWCOMERS = 2
 """Proposals that are looked at in one frame, which bounds its time; in the first frame also two for everyone wanted, since
 some turn out to be nobody."""
+Found = tuple[np.ndarray, np.ndarray]
+"""Regions (M, 2, 2) and scores (M,) that the detector found in one window."""
 STAY = 1.3
 """Who is followed counts this much more where there are more people than wanted, so that two of like size don't take turns."""
 
@@ -39,10 +41,12 @@ class BlazePose:
         """on_gpu: makes of a model's file what computes it there; otherwise LiteRT does on the CPU."""
         self.config = config
         detector, landmarks = find_models(config.model_dir, config.landmarks)
-        copies = 1 if on_gpu else config.threads
-        self._detector = Crew(lambda: PersonDetector(on_gpu(detector) if on_gpu else LiteRtModel(detector)), copies)
-        self._landmark_model = Crew(
-            lambda: LandmarkModel(on_gpu(landmarks) if on_gpu else LiteRtModel(landmarks, UNWANTED)), copies
+        self._crew = Crew(1 if on_gpu else config.threads)
+        self._detector = self._crew.copies(
+            lambda: PersonDetector(on_gpu(detector) if on_gpu else LiteRtModel(detector))
+        )
+        self._landmark_model = self._crew.copies(
+            lambda: LandmarkModel(on_gpu(landmarks) if on_gpu else LiteRtModel(landmarks, UNWANTED))
         )
         self.reset()
 
@@ -61,14 +65,17 @@ class BlazePose:
         if start:
             self.reset()
             self._search = Search(width, height)
-        followed = self._landmark_model.map(lambda look: self._follow(frame, look), self._looks[:limit])
+        windows = self._search.turn(self.config.redetect_every)
+        searched = self._look_into(windows if frame.boxes is None else windows[:0], image)
+        followed = self._crew.map(lambda look: self._follow(frame, look), self._looks[:limit])
         people = distinct([person for person in followed if person.score >= self.config.min_score])
         missing = [
             look.next_region for look, person in zip(self._looks, followed) if not any(person is p for p in people)
         ]
-        windows = self._search.next(self.config.redetect_every, [p.next_region for p in people], missing)
+        besides = self._search.besides(self.config.redetect_every, [p.next_region for p in people], missing)
         if frame.boxes is None:
-            proposals = unknown_regions(self._search_windows(image, windows), people)
+            found = searched() + self._look_into(besides, image)()
+            proposals = unknown_regions(best_first(found), people)
         else:
             proposals = region_from_box(unknown_boxes(frame.boxes, people))
         if len(people) >= limit:  # only who would take somebody's place is worth a look
@@ -95,19 +102,23 @@ class BlazePose:
         nobody is not taken for a person again.
         """
         model, image = self._landmark_model, frame.image
-        first = model.map(lambda region: model(image, region), proposals)
+        first = self._crew.map(lambda region: model(image, region), proposals)
         regions = [p.next_region for p in first if p.score >= self.config.min_score]
         look = look_both_ways if self.config.both_ways else look_plainly
-        second = model.map(lambda region: look(model, image, region, frame.stamp_ns), regions)
+        second = self._crew.map(lambda region: look(model, image, region, frame.stamp_ns), regions)
         second = [person for person in second if person.score >= self.config.min_score]
         return sorted(second, key=lambda person: -region_size(person.next_region))
 
-    def _search_windows(self, image: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Regions (M, 2, 2) that the detector finds in the windows, best first."""
-        found = self._detector.map(lambda w: self._detector(image, w[:2], w[2], self.config.min_score), windows)
-        regions = np.concatenate([np.zeros((0, 2, 2), np.float32)] + [r for r, _ in found])
-        scores = np.concatenate([np.zeros(0, np.float32)] + [s for _, s in found])
-        return regions[np.argsort(-scores, kind="stable")]
+    def _look_into(self, windows: np.ndarray, image: np.ndarray) -> Callable[[], list[Found]]:
+        """Start searching the windows (W, 3); returns a function that gives what the detector finds in each."""
+        return self._crew.start(lambda w: self._detector(image, w[:2], w[2], self.config.min_score), windows)
+
+
+def best_first(found: Sequence[Found]) -> np.ndarray:
+    """All regions (M, 2, 2), in the order of their scores."""
+    regions = np.concatenate([np.zeros((0, 2, 2), np.float32)] + [r for r, _ in found])
+    scores = np.concatenate([np.zeros(0, np.float32)] + [s for _, s in found])
+    return regions[np.argsort(-scores, kind="stable")]
 
 
 def importance(person: Landmarks) -> float:

@@ -1,36 +1,68 @@
-"""One model for several people at once: a copy of it for each thread."""
+"""Several threads at one kind of work: people, or windows of the image, looked at side by side."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Crew(Generic[Answer]):
-    """Called like the model, from any thread: whichever copy is free answers. Models must let go of Python's lock while they compute."""
+class Crew:
+    """The calling thread and `size` - 1 others."""
 
-    def __init__(self, make: Callable[[], Callable[..., Answer]], size: int):
-        """make: a new copy of the model, which keeps nothing between calls; size: copies, and threads."""
-        self._free: SimpleQueue[Callable[..., Answer]] = SimpleQueue()
-        for _ in range(size):
-            self._free.put(make())
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix="keypoints") if size > 1 else None
+    def __init__(self, size: int):
+        self._size = size
+        self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="keypoints") if size > 1 else None
 
-    def __call__(self, *arguments: Any, **options: Any) -> Answer:
-        model = self._free.get()
-        try:
-            return model(*arguments, **options)
-        finally:
-            self._free.put(model)
+    def copies(self, make: Callable[[], Callable[..., Answer]]) -> Callable[..., Answer]:
+        """A model that all may call at once: one copy for each, made here. It must let go of Python's lock while it computes."""
+        free: SimpleQueue[Callable[..., Answer]] = SimpleQueue()
+        for _ in range(self._size):
+            free.put(make())
+
+        def answer(*arguments: Any, **options: Any) -> Answer:
+            model = free.get()
+            try:
+                return model(*arguments, **options)
+            finally:
+                free.put(model)
+
+        return answer
+
+    def start(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Callable[[], list[Result]]:
+        """Have the others begin. Returns a function that does what they have not got round to, and gives all results, in the order of the items."""
+        results: dict[int, Result] = {}
+        waiting = deque(enumerate(items))
+
+        def toil() -> None:
+            while True:
+                try:
+                    index, item = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    results[index] = work(item)
+                except BaseException:
+                    waiting.clear()
+                    raise
+
+        helpers = [self._others.submit(toil) for _ in range(min(len(items), self._size - 1))] if self._others else []
+
+        def finish() -> list[Result]:
+            try:
+                toil()
+            finally:
+                for helper in helpers:
+                    helper.result()
+            return [results[index] for index in range(len(items))]
+
+        return finish
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`work`, which calls the crew, done for all items, as many at a time as there are threads; in the order of the items."""
-        if self._threads is None or len(items) < 2:
-            return [work(item) for item in items]
-        return list(self._threads.map(work, items))
+        return self.start(work, items)()

@@ -31,28 +31,34 @@ class Search:
         self.size = (width, height)
         self._windows = search_windows(width, height)
         self._begun = False
+        self._turn = np.zeros(0, int)
         self._position = 0
         self._credit = 0
         self._missing: list[tuple[np.ndarray, int]] = []
 
-    def next(self, every: int, followed: list[np.ndarray], missing: list[np.ndarray]) -> np.ndarray:
-        """Windows (W, 3) for the next frame, as `search_windows` gives them.
-
-        every: frames in which all have their turn. followed: regions where people are; missing: where they were until now.
-        """
+    def turn(self, every: int) -> np.ndarray:
+        """Windows (W, 3) whose turn it is in the next frame, as `search_windows` gives them. every: frames in which all have theirs."""
         count = len(self._windows)
         if not self._begun:
             self._begun = True
-            return self._windows
+            self._turn = np.arange(count)
+        else:
+            now, self._credit = divmod(self._credit + count, every)
+            self._turn = (self._position + np.arange(min(now, count))) % count
+            self._position += now
+        return self._windows[self._turn]
+
+    def besides(self, every: int, followed: list[np.ndarray], missing: list[np.ndarray]) -> np.ndarray:
+        """Windows (W, 3) to search in the same frame besides, once it is known who is still there.
+
+        followed: regions where people are; missing: where they were until now.
+        """
         waiting = [(region, left - 1) for region, left in self._missing if left > 1]
         waiting += [(region, every) for region in missing]
         self._missing = [(r, left) for r, left in waiting if not any(same_region(r, other) for other in followed)]
-        now, self._credit = divmod(self._credit + count, every)
-        turn = (self._position + np.arange(min(now, count))) % count
-        self._position += now
-        if not followed:  # then there is time to look at the whole image every time
-            turn = np.union1d(turn, 0).astype(int)
-        return np.concatenate([self._windows[turn], *(window_around(region)[None] for region, _ in self._missing)])
+        # Where nobody is, there is time to look at the whole image every time.
+        whole = self._windows[: 0 if followed or 0 in self._turn else 1]
+        return np.concatenate([whole, *(window_around(region)[None] for region, _ in self._missing)])
 
 
 def search_windows(width: int, height: int) -> np.ndarray:
