@@ -48,8 +48,8 @@ class KeypointsConfig:
         choices=("blazepose", "topic"),
     )  # fmt: skip
     landmarks: str = setting(
-        "full", "BlazePose's landmark model: 'lite', 'full' or 'heavy', each about twice as slow and more accurate than the one "
-        "before; all but full are fetched by name.",
+        "full", "BlazePose's landmark model, from fast to accurate: 'full' takes twice as long as 'lite', 'heavy' nine times; all but full "
+        "are fetched by name.",
         choices=("lite", "full", "heavy"),
     )  # fmt: skip
     backend: str = setting(

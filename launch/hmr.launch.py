@@ -36,6 +36,7 @@ SETTINGS = {
     "body": "model.body",
     "backend": "model.backend",
     "landmarks": "keypoints.landmarks",
+    "keypoints_backend": "keypoints.backend",
     "max_people": "keypoints.max_people",
     "max_steps": "tto.max_steps",
     "deadline_ms": "tto.deadline_ms",
