@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import uninstall_signal_handlers
 
 from hmr_ros.threads import one_thread_each
 
@@ -54,6 +55,8 @@ def run(
             raise
     finally:
         _ignore_signals()
+        # rclpy's thread that wakes executors after a signal may still be at it, whether they are gone or not: it ends here.
+        uninstall_signal_handlers()
         # In this order: nothing may use what is already gone, not even the interpreter's own clearing up after us.
         if executor:
             executor.shutdown(timeout_sec=1.0)

@@ -256,6 +256,40 @@ def test_a_callback_that_fails_is_logged_and_the_node_goes_on(ros):
         node.kill()
 
 
+ENDING = """
+import os, signal, sys
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from hmr_ros.ros import process
+
+class Signalled(Node):
+    def __init__(self):
+        super().__init__("signalled")
+        self.create_timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def close(self):
+        os.kill(os.getpid(), signal.SIGINT)  # once more, on the way out
+        self.destroy_node()
+
+def told(name, function):
+    def call(*args, **kwargs):
+        print(name, flush=True)
+        return function(*args, **kwargs)
+    return call
+
+process.uninstall_signal_handlers = told("uninstall", process.uninstall_signal_handlers)
+SingleThreadedExecutor.shutdown = told("shutdown", SingleThreadedExecutor.shutdown)
+sys.exit(process.run("signalled", Signalled))
+"""
+
+
+def test_rclpys_thread_for_signals_ends_before_what_it_wakes_is_gone(ros):
+    """It ran on beside the way out, and now and then woke an executor that was there no more: a crash in 1 of 30 ends under load."""
+    ended = NodeProcess(["-c", ENDING])
+    assert ended.wait() == 0, ended.output
+    assert ended.output.split() == ["uninstall", "shutdown"], ended.output
+
+
 def test_a_place_that_keeps_warning_is_heard_now_and_then():
     said, now_s = [], 0.0
     logger = type(
