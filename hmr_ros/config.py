@@ -39,6 +39,9 @@ class ModelConfig:
     )  # fmt: skip
     engine_cache: str = setting("", "Folder for TensorRT engines; empty: the user's cache (~/.cache/hmr_ros/engines).")
     threads: int = setting(1, "CPU threads of each graph; one is fastest for graphs this small.", low=1, high=64)
+    encoder_threads: int = setting(
+        2, "CPU threads among which several people are divided in the encoder, the largest graph.", low=1, high=32
+    )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
+from hmr_ros.backends.divided import DividedGraph
 from hmr_ros.backends.engine_cache import EngineCache
 from hmr_ros.backends.engines import Engines, Progress
 from hmr_ros.backends.graph import Graph, check_golden
@@ -17,6 +18,7 @@ from hmr_ros.backends.selection import Loaded, first_that_works, unless_slower
 from hmr_ros.body_model import BodyModel
 from hmr_ros.bundle import GRAPHS, LOOK, Bundle, BundleError, load_bundle
 from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig
+from hmr_ros.crew import Crew
 from hmr_ros.encoders import make_encoder
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.keypoints.flips import FlipRepair
@@ -147,6 +149,8 @@ def load_graphs(
             loaded = OnnxRuntimeGraph(bundle.graph_path(graph), config.threads, provider)
             check_golden(loaded, graph, bundle, f"ONNX Runtime ({provider})")
             graphs[graph] = loaded.bind(body.graph_inputs())
+        if provider == CPU:
+            graphs["encode"] = DividedGraph(graphs["encode"], Crew(config.encoder_threads))
         return Loaded(graphs, name)
 
     makers = {

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from hmr_ros.keypoints.crew import Crew
+from hmr_ros.crew import Crew
 
 PATIENCE_S = 30
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from hmr_ros.config import KeypointsConfig
+from hmr_ros.crew import Crew
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways, look_plainly
-from hmr_ros.keypoints.crew import Crew
 from hmr_ros.keypoints.duplicates import distinct, unknown_boxes, unknown_regions
 from hmr_ros.keypoints.litert import LiteRtModel, Network
 from hmr_ros.keypoints.region import region_from_box, region_size

@@ -1,4 +1,4 @@
-"""Several threads at one kind of work: people, or windows of the image, looked at side by side."""
+"""Several threads at one kind of work: people looked at, or encoded, side by side."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Crew:
     """The calling thread and `size` - 1 others."""
 
     def __init__(self, size: int):
-        self._size = size
+        self.size = size
         self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="keypoints") if size > 1 else None
 
     def copies(self, make: Callable[[], Callable[..., Answer]]) -> Callable[..., Answer]:
         """A model that all may call at once: one copy for each, made here. It must let go of Python's lock while it computes."""
         free: SimpleQueue[Callable[..., Answer]] = SimpleQueue()
-        for _ in range(self._size):
+        for _ in range(self.size):
             free.put(make())
 
         def answer(*arguments: Any, **options: Any) -> Answer:
@@ -52,7 +52,7 @@ class Crew:
                     waiting.clear()
                     raise
 
-        helpers = [self._others.submit(toil) for _ in range(min(len(items), self._size - 1))] if self._others else []
+        helpers = [self._others.submit(toil) for _ in range(min(len(items), self.size - 1))] if self._others else []
 
         def finish() -> list[Result]:
             try:
