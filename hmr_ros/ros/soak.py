@@ -37,6 +37,8 @@ from hmr_ros.ros.recorder import Recorder
 TIMEOUT_S = 180.0
 WARM_UP_S = 60.0
 """Memory grows to its working size in this time, and should stay there afterwards."""
+WARM_UP_CYCLES = 8
+"""The same for rounds of the lifecycle: each has new threads, until every arena of the allocator has served one."""
 ALLOWED_MB = 8.0
 """Growth of memory from the second quarter to the last that is put down to chance."""
 PANES = 2
@@ -187,7 +189,7 @@ def memory_chart(times_s: list[float], usage: list[Usage]) -> np.ndarray:
 def cycles(options: argparse.Namespace) -> tuple[dict, list[str]]:
     images, usage = crowd(random.Random(options.seed)), []
     with Session(options.out, "autostart:=false", *options.set) as session:
-        for _ in range(options.count):
+        for _ in range(WARM_UP_CYCLES + options.count):
             session.change(Transition.TRANSITION_CONFIGURE)
             session.change(Transition.TRANSITION_ACTIVATE)
             session.answered(images)
@@ -195,7 +197,8 @@ def cycles(options: argparse.Namespace) -> tuple[dict, list[str]]:
             session.change(Transition.TRANSITION_CLEANUP)
             usage.append(Usage.of(session.process.pid))
         faults = _end(session, signal.SIGTERM) + [f"in the log: {line}" for line in session.complaints()]
-    settled = usage[len(usage) // 2]  # allocators and the middleware have what they need by then
+    usage = usage[WARM_UP_CYCLES:]
+    settled = usage[len(usage) // 2]
     allowed = {"rss_mb": ALLOWED_MB, "threads": 0, "files": 0}
     for what, limit in allowed.items():
         growth = getattr(usage[-1], what) - getattr(settled, what)
