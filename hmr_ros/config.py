@@ -179,6 +179,11 @@ class PipelineConfig:
             check(getattr(self, stage.name), prefix=stage.name)
 
 
+def setting_of(kind: type, name: str) -> dataclasses.Field:
+    """A setting's default and metadata, for command lines that offer it under a name of their own."""
+    return next(item for item in fields(kind) if item.name == name)
+
+
 def check(config: Any, prefix: str = "") -> None:
     """Raise ConfigError, naming setting, value and what is allowed, when a value is out of bounds."""
     for item in fields(config):

@@ -18,7 +18,7 @@ class Crew:
 
     def __init__(self, size: int):
         self.size = size
-        self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="keypoints") if size > 1 else None
+        self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="crew") if size > 1 else None
 
     def copies(self, make: Callable[[], Callable[..., Answer]]) -> Callable[..., Answer]:
         """A model that all may call at once: one copy for each, made here. It must let go of Python's lock while it computes."""

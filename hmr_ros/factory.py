@@ -83,12 +83,13 @@ def make_source(
         return BlazePose(config)
     engines = Engines(EngineCache(model.engine_cache), "fp32", progress)
 
-    def on_gpu(network: Path) -> GraphNetwork:
+    def on_gpu(network: Path, unwanted: object = None) -> GraphNetwork:  # those were left out when it was written down
         file = onnx_of(network)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         return GraphNetwork(engines.graph_in(file, file.stem, digest, ranges=((1, 1, 1),)), network)
 
-    return BlazePose(config, on_gpu)
+    # One thread: there is one GPU, and one stream to it.
+    return BlazePose(dataclasses.replace(config, threads=1), on_gpu)
 
 
 def make_regressor(bundle: Bundle, graphs: dict[str, Graph]) -> Regressor:
@@ -149,8 +150,8 @@ def load_graphs(
             loaded = OnnxRuntimeGraph(bundle.graph_path(graph), config.threads, provider)
             check_golden(loaded, graph, bundle, f"ONNX Runtime ({provider})")
             graphs[graph] = loaded.bind(body.graph_inputs())
-        if provider == CPU:
-            graphs["encode"] = DividedGraph(graphs["encode"], Crew(config.encoder_threads))
+            if provider == CPU and graph == "encode":
+                graphs[graph] = DividedGraph(graphs[graph], Crew(config.encoder_threads))
         return Loaded(graphs, name)
 
     makers = {

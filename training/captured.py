@@ -82,9 +82,8 @@ class Ahead:
         main.wait_stream(self._stream)
         sample = self._next
         loss = learn(sample)
+        # Memory of the other stream: not to be used again before this one is done with it.
         for tensor in tensors(sample):
-            tensor.record_stream(
-                main
-            )  # memory of the other stream: not to be used again before this one is done with it
+            tensor.record_stream(main)
         self._next = self._ahead()
         return loss

@@ -64,8 +64,8 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(model, optimizer, int(metadata["step"]), json.loads(metadata["run"]))
 
 
-def data_identity(files: Iterable[Path]) -> dict[str, str]:
-    """sha256 of every file that training reads, by name."""
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """sha256 of every file, by name."""
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

@@ -6,7 +6,6 @@ that needs no autograd: `state, ... -> new_state, loss`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Collection
@@ -225,7 +224,7 @@ def export(config: ExportConfig) -> Path:
             "licence": run.get("licence", LICENCE),
             "trained": {"history": run["history"], "exported_at": checkpoint.commit()},
             "metrics": {},  # `training.evaluate --record` fills it
-            "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
+            "sha256": checkpoint.digests(files),
         }
         config.out.mkdir(exist_ok=True)
         for file in files:

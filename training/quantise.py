@@ -7,7 +7,6 @@ gradients and stays float32. `docs/tensorrt.md` says what it costs in accuracy.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -31,7 +30,9 @@ from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph
 from hmr_ros.bundle import Bundle, BundleError, inputs_of, load_bundle
 from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
+from training.checkpoint import digests
 from training.config import NoiseConfig, training_noise
+from training.draws import below
 from training.synthesis import Poses, Synthesis
 
 PRODUCTS = ("Gemm", "MatMul")
@@ -75,7 +76,7 @@ def draw(config: QuantiseConfig, split: str, count: int, rng: torch.Generator) -
     """So many people of a split, seen as in training."""
     poses = Poses(*Poses.files(config.data, split)).rotvec
     synthesis = Synthesis(BodyArrays.of(load_body(config.body)), config.noise)
-    sample = synthesis(poses[torch.randint(len(poses), (count,), generator=rng)], rng)
+    sample = synthesis(poses[below(rng, len(poses), count)], rng)
     return {name: array.numpy() for name, array in zip(inputs_of("encode", "keypoints"), sample.inputs)}
 
 
@@ -176,7 +177,7 @@ def manifest_of(bundle: Bundle, folder: Path, config: QuantiseConfig, off: float
             "config": settings,
             "features_off": off,
         },
-        "sha256": {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in bundle.manifest["sha256"]},
+        "sha256": digests(folder / name for name in bundle.manifest["sha256"]),
     }
 
 

@@ -26,7 +26,7 @@ from hmr_ros.smpl_file import load_body
 from training.adapt import adapt
 from training.body import BodyArrays
 from training.captured import Ahead, CapturedSteps, Work
-from training.checkpoint import Checkpoint, commit, data_identity, load
+from training.checkpoint import Checkpoint, commit, digests, load
 from training.config import MetaConfig, TrainConfig
 from training.constants import constant
 from training.draws import below, drawing
@@ -168,7 +168,7 @@ class Run:
         if self.checkpoint.is_file():
             history = self._resume(load(self.checkpoint))
         now = {"from_step": self.step, "config": asdict(config), "commit": commit(), "torch": torch.__version__}
-        now["data"] = data_identity(files)
+        now["data"] = digests(files)
         self.description = {**now, "history": [*history, now]}
 
     def make_model(self) -> MetaHmr:

@@ -8,7 +8,6 @@ over the whole image and its tiles is spread over frames, so that every frame co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -37,17 +36,13 @@ STAY = 1.3
 class BlazePose:
     """A `KeypointSource`. Keeps where people were in the last frame, and how far the search for new ones has come."""
 
-    def __init__(self, config: KeypointsConfig, on_gpu: Callable[[Path], Network] | None = None):
-        """on_gpu: makes of a model's file what computes it there; otherwise LiteRT does on the CPU."""
+    def __init__(self, config: KeypointsConfig, load: Callable[..., Network] = LiteRtModel):
+        """load: makes of a model's file, and of outputs that nobody wants, what computes it; as often as `config.threads` says."""
         self.config = config
         detector, landmarks = find_models(config.model_dir, config.landmarks)
-        self._crew = Crew(1 if on_gpu else config.threads)
-        self._detector = self._crew.copies(
-            lambda: PersonDetector(on_gpu(detector) if on_gpu else LiteRtModel(detector))
-        )
-        self._landmark_model = self._crew.copies(
-            lambda: LandmarkModel(on_gpu(landmarks) if on_gpu else LiteRtModel(landmarks, UNWANTED))
-        )
+        self._crew = Crew(config.threads)
+        self._detector = self._crew.copies(lambda: PersonDetector(load(detector)))
+        self._landmark_model = self._crew.copies(lambda: LandmarkModel(load(landmarks, UNWANTED)))
         self.reset()
 
     def reset(self) -> None:

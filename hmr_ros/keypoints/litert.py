@@ -124,10 +124,8 @@ def take_apart(path: Path, unwanted: Collection[Shape] = ()) -> Parts:
     (graph,) = described.subgraphs
     kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     codes = [kinds[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in described.operatorCodes]
-    operators, constants = (
-        [],
-        {i for i, tensor in enumerate(graph.tensors) if described.buffers[tensor.buffer].data is not None},
-    )
+    operators: list[Operator] = []
+    constants = {i for i, tensor in enumerate(graph.tensors) if described.buffers[tensor.buffer].data is not None}
     for operator in graph.operators:
         if constants.issuperset(operator.inputs):
             constants.update(operator.outputs)

@@ -14,14 +14,13 @@ import platform
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from hmr_ros.camera import Camera
-from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig
+from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig, setting_of
 from hmr_ros.encoders import make_encoder
 from hmr_ros.factory import build_pipeline, load_model, make_regressor
 from hmr_ros.media import open_media
@@ -211,14 +210,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=150, help="frames of it at most")
     parser.add_argument("--repeats", type=int, default=300, help="calls of each network")
     parser.add_argument("--steps", type=int, default=TtoConfig().max_steps, help="TTO steps")
-    backends = {item.name: item for item in fields(ModelConfig)}["backend"]
-    parser.add_argument("--backend", default=backends.default, choices=backends.metadata["choices"])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each graph")
-    keypoints = {item.name: item for item in fields(KeypointsConfig)}
-    for option, name in (("--keypoints", "backend"), ("--landmarks", "landmarks")):
-        parser.add_argument(option, default=keypoints[name].default, choices=keypoints[name].metadata["choices"])
+    for option, kind, name in (
+        ("--backend", ModelConfig, "backend"), ("--keypoints", KeypointsConfig, "backend"), ("--landmarks", KeypointsConfig, "landmarks")
+    ):  # fmt: skip
+        item = setting_of(kind, name)
+        parser.add_argument(option, default=item.default, choices=item.metadata["choices"])
     parser.add_argument(
-        "--keypoint-threads", type=int, default=keypoints["threads"].default, help="CPU threads that look at people"
+        "--keypoint-threads", type=int, default=KeypointsConfig.threads, help="CPU threads that look at people"
     )
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--body", default="open")

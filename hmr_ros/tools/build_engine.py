@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from hmr_ros.backends.graph import BackendError
 from hmr_ros.bundle import BundleError
-from hmr_ros.config import ConfigError, KeypointsConfig, ModelConfig, check
+from hmr_ros.config import ConfigError, KeypointsConfig, ModelConfig, check, setting_of
 from hmr_ros.factory import load_graphs, load_weights, make_source
 from hmr_ros.keypoints.blazepose_models import KeypointModelError
 from hmr_ros.smpl_file import BodyModelError
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--keypoints",
-        choices=("lite", "full", "heavy"),
+        choices=setting_of(KeypointsConfig, "landmarks").metadata["choices"],
         help="also BlazePose with this landmark model: see `keypoints.backend`",
     )
     parser.add_argument("--engine-cache", default=default.engine_cache, help="folder (default: the user's cache)")
