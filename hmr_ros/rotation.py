@@ -41,25 +41,22 @@ def rotvec_to_rotmat(rotvec: np.ndarray) -> np.ndarray:
 
 def rotmat_to_quat(rotmat: np.ndarray) -> np.ndarray:
     """(..., 3, 3) to (..., 4) as x, y, z, w with w >= 0 (Shepperd's method: divide by the largest component)."""
-    m = rotmat
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-    # Four times the square of each component, then the row of products with the largest one.
-    squares = np.stack([1 + 2 * m[..., i, i] - trace for i in range(3)] + [1 + trace], axis=-1)
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    rows = np.stack(
-        [
-            np.stack([squares[..., 0], xy, xz, wx], axis=-1),
-            np.stack([xy, squares[..., 1], yz, wy], axis=-1),
-            np.stack([xz, yz, squares[..., 2], wz], axis=-1),
-            np.stack([wx, wy, wz, squares[..., 3]], axis=-1),
-        ],
-        axis=-2,
-    )
-    best = np.argmax(squares, axis=-1)
-    quat = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
-    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
-    return np.where(quat[..., 3:] < 0, -quat, quat)
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = rotmat.reshape(-1, 9).T
+    # Four times the products of the components, one with another; any row is the quaternion, the one of the largest is exact.
+    products = np.empty((4, 4, xx.size), np.result_type(rotmat, np.float32))
+    products[0, 0], products[1, 1], products[2, 2] = 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz
+    products[3, 3] = 1 + xx + yy + zz
+    products[0, 1] = products[1, 0] = xy + yx
+    products[0, 2] = products[2, 0] = xz + zx
+    products[1, 2] = products[2, 1] = yz + zy
+    products[0, 3] = products[3, 0] = zy - yz
+    products[1, 3] = products[3, 1] = xz - zx
+    products[2, 3] = products[3, 2] = yx - xy
+    best = np.argmax(products[range(4), range(4)], axis=0)
+    quat = products[best, :, range(xx.size)]
+    quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
+    quat[quat[:, 3] < 0] *= -1
+    return quat.reshape(*rotmat.shape[:-2], 4)
 
 
 def quat_to_rotmat(quat: np.ndarray) -> np.ndarray:

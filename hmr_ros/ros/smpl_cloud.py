@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from functools import lru_cache
 
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
@@ -38,8 +39,9 @@ def records_to_cloud(header, records: np.ndarray) -> PointCloud2:
     return cloud
 
 
+@lru_cache(maxsize=8)
 def fields_of(dtype: np.dtype) -> list[PointField]:
-    """The PointFields that describe a structured dtype."""
+    """The PointFields that describe a structured dtype: one list for all messages, to be read only."""
     return [PointField(**field) for field in describe_fields(dtype)]
 
 
