@@ -242,7 +242,9 @@ def vary_proportions(body: BodyArrays, rng: torch.Generator, amount: float = 0.0
     thigh as one that points sideways. amount: standard deviation of the log of the length.
     """
     factor = torch.exp(amount * drawing(torch.randn, rng)(skeleton.NUM_JOINTS))
-    factor = torch.minimum(factor, factor[constant(skeleton.MIRRORED_JOINTS, factor.device, torch.int64)])
+    # Of left and right it is the first one's, not the shorter one's: people do not come out shorter on average.
+    first = tuple(map(min, enumerate(skeleton.MIRRORED_JOINTS)))
+    factor = factor[constant(first, factor.device, torch.int64)]
     joints = [body.J_template[0]]
     for child in range(1, skeleton.NUM_JOINTS):
         parent = skeleton.PARENTS[child]
