@@ -24,9 +24,9 @@ LANDMARKS = (
 _AT = {name: index for index, name in enumerate(JOINT_NAMES)}
 
 
-def body_id(person_id: int) -> str:
+def body_id(person_id: int, prefix: str = "") -> str:
     """REP-155 wants a token for topics and frames; ROS 2 wants it not to start with a digit."""
-    return f"p{person_id}"
+    return f"{prefix}p{person_id}"
 
 
 def body_frame(person: Person) -> tuple[np.ndarray, np.ndarray]:

@@ -40,6 +40,7 @@ SETTINGS = {
     "max_people": "keypoints.max_people",
     "max_steps": "tto.max_steps",
     "deadline_ms": "tto.deadline_ms",
+    "frame_prefix": "frame_prefix",
     "output_frame": "output_frame",
     "publish_tf": "publish_tf",
     "publish_hri": "publish_hri",

@@ -18,6 +18,8 @@ class Health:
     """Why the last transition failed."""
     idle_s: float = 0.0
     """Time without an image, since activation at the longest."""
+    stuck_s: float = 0.0
+    """For how long the worker has been at one frame."""
     stale_after_s: float = 2.0
     input: str = ""
     """The image topic, its publishers and the reliability asked for."""
@@ -42,6 +44,8 @@ def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
         return DiagnosticStatus.OK, "not active"
     if snapshot.failing:
         return DiagnosticStatus.ERROR, f"the pipeline failed on the last frame: {snapshot.last_failure}"
+    if health.stuck_s > health.stale_after_s:
+        return DiagnosticStatus.ERROR, f"at one frame for {health.stuck_s:.1f} s: does {_backend(health)} hang?"
     if health.idle_s > health.stale_after_s:
         return DiagnosticStatus.STALE, f"no image for {health.idle_s:.1f} s on {health.input}"
     recently = snapshot.recently
@@ -79,6 +83,10 @@ def numbers(snapshot: Snapshot) -> dict[str, object]:
         "last_bad_frame": snapshot.last_bad,
         "last_failure": snapshot.last_failure,
     }
+
+
+def _backend(health: Health) -> str:
+    return str(health.facts.get("backend", "the pipeline"))
 
 
 def _text(value: object) -> str:

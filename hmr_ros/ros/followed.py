@@ -1,10 +1,10 @@
-"""A subscription that is as reliable as its publishers."""
+"""A subscription that asks no more of its publishers than they offer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
 def reliability_for(setting: str, offered: list[ReliabilityPolicy]) -> ReliabilityPolicy:
@@ -21,32 +21,36 @@ def reliability_for(setting: str, offered: list[ReliabilityPolicy]) -> Reliabili
 class Followed:
     """Subscribed from creation to `close`; `refresh` follows publishers that come, go or change.
 
-    topic: resolved. callback: as `create_subscription` takes it.
+    topic: resolved. callback: as `create_subscription` takes it. latched: a last message of before is wanted too, where all
+    publishers keep one.
     """
 
-    def __init__(self, node, kind, topic: str, setting: str, callback: Callable):
+    def __init__(self, node, kind, topic: str, setting: str, callback: Callable, latched: bool = False):
         self.topic = topic
         self._node, self._kind, self._setting, self._callback = node, kind, setting, callback
+        self._latched = latched
         self._subscription = None
-        self._reliability: ReliabilityPolicy | None = None
+        self._asked: tuple[ReliabilityPolicy, DurabilityPolicy] | None = None
         self.refresh()
 
     def refresh(self) -> bool:
-        """Look at the publishers again, and subscribe anew if they call for another reliability; then returns True."""
-        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(self.topic)]
-        reliability = reliability_for(self._setting, offered)
-        if reliability == self._reliability or (not offered and self._reliability is not None):
+        """Look at the publishers again, and subscribe anew if they offer something else; then returns True."""
+        offered = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic)]
+        kept = self._latched and all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in offered)
+        asked = (
+            reliability_for(self._setting, [profile.reliability for profile in offered]),
+            DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
+        )
+        if asked == self._asked or (not offered and self._asked is not None):
             return False
         self.close()
-        self._reliability = reliability
-        self._subscription = self._node.create_subscription(
-            self._kind, self.topic, self._callback, depth_one(reliability)
-        )
+        self._asked = asked
+        self._subscription = self._node.create_subscription(self._kind, self.topic, self._callback, depth_one(*asked))
         return True
 
     def describe(self) -> str:
         publishers = self._node.count_publishers(self.topic)
-        return f"{self.topic} ({publishers} publishers, {self._reliability.name.lower() if self._reliability else 'closed'})"
+        return f"{self.topic} ({publishers} publishers, {self._asked[0].name.lower() if self._asked else 'closed'})"
 
     def close(self) -> None:
         if self._subscription is not None:
@@ -54,6 +58,6 @@ class Followed:
             self._subscription = None
 
 
-def depth_one(reliability: ReliabilityPolicy) -> QoSProfile:
+def depth_one(reliability: ReliabilityPolicy, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
     """Depth 1: with more, a node that is slower than the camera works on ever older messages."""
-    return QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
+    return QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability, durability=durability)

@@ -5,6 +5,9 @@ What is said is in `rep155` and `human_urdf`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
 import numpy as np
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -23,6 +26,22 @@ _SAME_BONE_M = 0.005
 """A URDF is told again when a bone's length has moved on by this much: estimates of a body's shape settle with time."""
 
 
+class Body:
+    """A person in REP-155's words. Joints and angles take 2 ms, so they are computed once, when first asked for."""
+
+    def __init__(self, person: Person, prefix: str = ""):
+        """prefix: what goes before ids."""
+        self.person, self.id = person, rep155.body_id(person.id, prefix)
+
+    @cached_property
+    def model(self) -> tuple[human_urdf.Joint, ...]:
+        return human_urdf.model(self.person)
+
+    @cached_property
+    def angles(self) -> dict[str, float]:
+        return human_urdf.joint_angles(self.person)
+
+
 class HriPublisher:
     """`/humans/bodies/tracked`, and roi, skeleton2d, joint_states and urdf of every body while it is seen.
 
@@ -37,16 +56,23 @@ class HriPublisher:
         self._bodies: dict[str, dict] = {}
         self._told_bones: dict[str, np.ndarray] = {}
 
-    def publish(self, header: Header, frame: Frame, people: tuple[Person, ...]) -> None:
+    def publish(self, header: Header, frame: Frame, bodies: Sequence[Body]) -> None:
         """header: the image's."""
-        present = {rep155.body_id(person.id): person for person in people}
+        present = {body.id: body for body in bodies}
         for left in self._bodies.keys() - present.keys():
             self._forget(left)
-        for body_id, person in present.items():
-            publishers = self._bodies.get(body_id) or self._meet(body_id)
-            for name, message in self._messages(header, frame, body_id, person).items():
-                publishers[name].publish(message)
-            self._tell_urdf(body_id, person)
+        width, height = frame.camera.width, frame.camera.height
+        for body in bodies:
+            publishers = self._bodies.get(body.id) or self._meet(body.id)
+            send = {
+                "roi": lambda body=body: self._roi(header, body.person, width, height),
+                "skeleton2d": lambda body=body: self._skeleton(header, body.person, width, height),
+                "joint_states": lambda body=body: joint_state(header, body),
+            }
+            for name, build in send.items():
+                if publishers[name].get_subscription_count():
+                    publishers[name].publish(build())
+            self._tell_urdf(body)
         self._tracked.publish(self._msg.IdsList(header=header, ids=list(present)))
 
     def clear(self) -> None:
@@ -60,28 +86,25 @@ class HriPublisher:
             self._forget(body_id)
         self._node.destroy_publisher(self._tracked)
 
-    def _messages(self, header: Header, frame: Frame, body_id: str, person: Person) -> dict[str, object]:
-        width, height = frame.camera.width, frame.camera.height
+    def _roi(self, header: Header, person: Person, width: int, height: int):
         xmin, ymin, xmax, ymax = rep155.region(person, width, height).tolist()
+        return self._msg.NormalizedRegionOfInterest2D(
+            header=header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=float(person.score)
+        )
+
+    def _skeleton(self, header: Header, person: Person, width: int, height: int):
         points = [
             self._msg.NormalizedPointOfInterest2D(x=x, y=y, c=c)
             for x, y, c in rep155.landmarks(person, width, height).tolist()
         ]
-        return {
-            "roi": self._msg.NormalizedRegionOfInterest2D(
-                header=header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=float(person.score)
-            ),
-            "skeleton2d": self._msg.Skeleton2D(header=header, skeleton=points),
-            "joint_states": joint_state(header, body_id, person),
-        }
+        return self._msg.Skeleton2D(header=header, skeleton=points)
 
-    def _tell_urdf(self, body_id: str, person: Person) -> None:
+    def _tell_urdf(self, body: Body) -> None:
         """ROS 2 has no server for parameters of nobody's; the URDF is latched on the topic where hri_body_detect has it too."""
-        model = human_urdf.model(person)
-        bones, told = np.stack([joint.origin for joint in model]), self._told_bones.get(body_id)
+        bones, told = np.stack([joint.origin for joint in body.model]), self._told_bones.get(body.id)
         if told is None or np.abs(bones - told).max() > _SAME_BONE_M:
-            self._told_bones[body_id] = bones
-            self._bodies[body_id]["urdf"].publish(String(data=human_urdf.urdf(model, body_id)))
+            self._told_bones[body.id] = bones
+            self._bodies[body.id]["urdf"].publish(String(data=human_urdf.urdf(body.model, body.id)))
 
     def _meet(self, body_id: str) -> dict:
         kinds = {
@@ -102,26 +125,23 @@ class HriPublisher:
             self._node.destroy_publisher(publisher)
 
 
-def joint_state(header: Header, body_id: str, person: Person) -> JointState:
+def joint_state(header: Header, body: Body) -> JointState:
     """Joints of the human URDF, each with _<id> after its name."""
-    angles = human_urdf.joint_angles(person)
-    return JointState(header=header, name=[f"{name}_{body_id}" for name in angles], position=list(angles.values()))
+    names = [f"{name}_{body.id}" for name in body.angles]
+    return JointState(header=header, name=names, position=list(body.angles.values()))
 
 
-def body_transforms(header: Header, people: tuple[Person, ...]) -> list[TransformStamped]:
+def body_transforms(header: Header, bodies: Iterable[Body]) -> list[TransformStamped]:
     """Of each person body_<id> in the camera's frame, and below it the links of the URDF as they are now."""
     found = []
-    for person in people:
-        body_id = rep155.body_id(person.id)
-        rotmat, origin = rep155.body_frame(person)
+    for body in bodies:
+        rotmat, origin = rep155.body_frame(body.person)
         quat = rotmat_to_quat(rotmat.astype(float)).tolist()
-        found.append(_transform(header, header.frame_id, f"body_{body_id}", origin, quat))
-        angles = human_urdf.joint_angles(person)
-        for joint in human_urdf.model(person):
-            quat = joint.quat(angles.get(joint.name, 0.0))
-            found.append(
-                _transform(header, f"{joint.parent}_{body_id}", f"{joint.child}_{body_id}", joint.origin, quat)
-            )
+        found.append(_transform(header, header.frame_id, f"body_{body.id}", origin, quat))
+        for joint in body.model:
+            quat = joint.quat(body.angles.get(joint.name, 0.0))
+            parent, child = (f"{link}_{body.id}" for link in (joint.parent, joint.child))
+            found.append(_transform(header, parent, child, joint.origin, quat))
     return found
 
 

@@ -24,8 +24,12 @@ _HEAD = JOINT_NAMES.index("head")
 _XYZ = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 
 
-def joint_frame(person_id: int, joint: int) -> str:
-    return f"person_{person_id}/{JOINT_NAMES[joint]}"
+LIFETIME_S = 2.0
+"""Markers last for so long without news of them: a node that was killed deletes nothing."""
+
+
+def joint_frame(person_id: int, joint: int, prefix: str = "") -> str:
+    return f"{prefix}person_{person_id}/{JOINT_NAMES[joint]}"
 
 
 def local_transforms(people) -> np.ndarray:
@@ -37,10 +41,10 @@ def local_transforms(people) -> np.ndarray:
     return np.concatenate([offsets, rotmat_to_quat(rotmat)], axis=-1)
 
 
-def joint_states(header: Header, people) -> bytes:
+def joint_states(header: Header, people, prefix: str = "") -> bytes:
     """A serialised MultiDOFJointState. Per person 24 joints: `transforms` as `local_transforms`, `twist` the velocities in the
-    parent's frame."""
-    names = [joint_frame(person.id, j) for person in people for j in range(len(JOINT_NAMES))]
+    parent's frame. prefix: what goes before names."""
+    names = [joint_frame(person.id, j, prefix) for person in people for j in range(len(JOINT_NAMES))]
     twist = np.zeros((len(people), len(JOINT_NAMES), 6))
     twist[:, 0, :3] = _stacked(people, "linear_velocity")
     twist[:, :, 3:] = _stacked(people, "angular_velocity")
@@ -54,12 +58,14 @@ def pose_array(header: Header, people) -> bytes:
     return _spliced(PoseArray(header=header), poses.reshape(-1, 7))
 
 
-def transforms(header: Header, people) -> list[TransformStamped]:
+def transforms(header: Header, people, prefix: str = "") -> list[TransformStamped]:
     """The kinematic tree of each person, hung from the image's frame."""
     return [
         TransformStamped(
-            header=Header(stamp=header.stamp, frame_id=joint_frame(person.id, parent) if parent >= 0 else header.frame_id),
-            child_frame_id=joint_frame(person.id, joint),
+            header=Header(
+                stamp=header.stamp, frame_id=joint_frame(person.id, parent, prefix) if parent >= 0 else header.frame_id
+            ),
+            child_frame_id=joint_frame(person.id, joint, prefix),
             transform=Transform(translation=_vector(local[:3]), rotation=_quaternion(local[3:])),
         )
         for person, locals_ in zip(people, local_transforms(people).tolist())
@@ -105,7 +111,7 @@ def mesh_marker(header: Header, person_id: int, vertices: np.ndarray, faces: np.
     marker = _marker(header, "mesh", person_id, Marker.TRIANGLE_LIST, 1.0, alpha=0.9)
     stand_in = (1.7e-211, -2.3e-223, 3.1e-241)
     marker.points = [_point(stand_in)]
-    marker.lifetime = Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
+    marker.lifetime = _duration(lifetime_s)
     data = bytearray(serialize_message(MarkerArray(markers=[marker])))
     points = vertices[faces.reshape(-1)].astype("<f8")
     start = data.index(struct.pack("<3d", *stand_in))
@@ -160,9 +166,14 @@ def _marker(header, namespace: str, person_id: int, kind: int, size_m: float, al
     scale = Vector3(x=size_m, y=size_m, z=size_m)
     marker = Marker(header=header, ns=namespace, id=person_id, type=kind, action=Marker.ADD, scale=scale)
     marker.pose.orientation.w = 1.0
+    marker.lifetime = _duration(LIFETIME_S)
     r, g, b = (track_colour(person_id) / 255).tolist()
     marker.color = ColorRGBA(r=r, g=g, b=b, a=alpha)
     return marker
+
+
+def _duration(seconds: float) -> Duration:
+    return Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
 
 
 def _point(xyz) -> Point:

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,9 @@ class HmrNode(Node):
         super().__init__(NAME, **options)
         self._build = build
         self._log_handler = RosLogHandler(self.get_logger())
-        logging.getLogger("hmr_ros").addHandler(self._log_handler)
+        core = logging.getLogger("hmr_ros")
+        core.addHandler(self._log_handler)
+        core.setLevel(logging.DEBUG)  # what is told of it is the ROS logger's choice
         self._settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._statistics = Statistics()
@@ -63,7 +66,9 @@ class HmrNode(Node):
         services.offer(self, reset_tracks=self._reset_tracks, save_snapshot=self._save_snapshot)
         # Steady time: simulated time may stand still, diagnostics must not.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(self._settings.node.diagnostics_period_s, self._publish_diagnostics, clock=clock)
+        self._heartbeat = self.create_timer(
+            self._settings.node.diagnostics_period_s, self._publish_diagnostics, clock=clock
+        )
         self.create_timer(_REFRESH_S, self._refresh_input, clock=clock)
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
@@ -102,6 +107,7 @@ class HmrNode(Node):
     def _configure(self) -> None:
         started_s = time.monotonic()
         require_messages(self._settings)
+        self._heartbeat.timer_period_ns = int(self._settings.node.diagnostics_period_s * 1e9)
         self._pipeline = self._build(self._settings.core)
         self._outputs = Publishers(self, self._pipeline, self._settings.node)
         facts = ", ".join(f"{key} {value}" for key, value in self._pipeline.describe().items())
@@ -112,7 +118,9 @@ class HmrNode(Node):
         self._active_since_s = time.monotonic()
         self._pipeline.update(self._settings.core)  # what was set while inactive
         self._decode = decoder(self._settings.node.image_transport)
-        self._worker = Worker(self._pipeline, self._settings.core, self._to_frame, self._publish, self._statistics)
+        # A worker that hangs is left behind, and what it says when it wakes up is nobody's: its outputs are closed by then.
+        publish = partial(self._publish, self._outputs)
+        self._worker = Worker(self._pipeline, self._settings.core, self._to_frame, publish, self._statistics)
         self._sides = SideInputs(self, self._settings)
         self._input = ImageInput(self, self._settings.node, self._on_image)
         self._worker.start()
@@ -120,6 +128,10 @@ class HmrNode(Node):
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
         if not self._stop():
+            self._failure = (
+                "cannot deactivate: the worker hangs in a frame and is left behind; configure starts another"
+            )
+            self.get_logger().error(self._failure)
             return TransitionCallbackReturn.ERROR
         self._pipeline.reset()
         self._outputs.clear()
@@ -152,15 +164,14 @@ class HmrNode(Node):
         for source in inputs:
             if source:
                 source.close()
-        if worker and not worker.stop():
-            self.get_logger().error("the worker hangs in a frame and is left behind")
-            return False
-        return True
+        return not worker or worker.stop()
 
     def _release(self) -> None:
         self._stop()
         publishers, self._outputs, self._pipeline, self._last = self._outputs, None, None, None
         if publishers:
+            if self.context.ok():
+                publishers.clear()
             publishers.close()
 
     # -- one image ---------------------------------------------------------------------------------------------------
@@ -189,7 +200,7 @@ class HmrNode(Node):
         frame = Frame(image, reading.camera, stamp_ns, msg.header.frame_id)
         return sides.complete(frame) if (sides := self._sides) else frame
 
-    def _publish(self, frame: Frame, result, header) -> None:
+    def _publish(self, outputs: Publishers, frame: Frame, result, header) -> None:
         """Called by the worker."""
         for person in result.people:
             if not (np.isfinite(person.joints).all() and np.isfinite(person.rotmat).all()):
@@ -197,8 +208,9 @@ class HmrNode(Node):
                     worker.reset()  # what smoothing remembers of them is spoilt too
                 raise ValueError(f"person {person.id} is not finite: nothing is published, every person is forgotten")
         try:
-            self._last = frame, result
-            self._outputs.publish(frame, result, header)
+            if outputs is self._outputs:
+                self._last = frame, result
+                outputs.publish(frame, result, header)
         # A signal shuts ROS down while the worker is at its last frame, which is then nobody's any more.
         except Exception:
             if self.context.ok():
@@ -236,6 +248,11 @@ class HmrNode(Node):
         return result
 
     def _refresh_input(self) -> None:
+        if self._worker and self._worker.backend_lost and self._settings.node.autostart:
+            self.get_logger().fatal(
+                "the backend is lost, and only a new process gets it back (respawn:=true): this one ends"
+            )
+            raise SystemExit(1)
         for source in (self._input, self._sides):
             if source:
                 source.refresh()
@@ -255,6 +272,7 @@ class HmrNode(Node):
         return Health(
             active=self._worker is not None,
             failure=self._failure,
+            stuck_s=self._worker.stuck_s(now_s) if self._worker else 0.0,
             idle_s=now_s - (snapshot.last_received_s or self._active_since_s),
             stale_after_s=self._settings.node.stale_after_s,
             input=self._input.describe() if self._input else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hmr_ros.config import ConfigError, check, setting
@@ -41,6 +42,9 @@ class NodeConfig:
     )
     publish_tf: bool = setting(False, "Publish person_<id>/<joint> on /tf (needs tf2_msgs).")
     publish_hri: bool = setting(False, "Publish the REP-155 topics /humans/bodies/... (needs hri_msgs).")
+    frame_prefix: str = setting(
+        "", "Goes before the names of people's frames and REP-155 bodies: one for each node where several share /tf."
+    )
     output_frame: str = setting(
         "", "Frame of the 3D outputs, e.g. base_link, by tf2 at the image's stamp (needs tf2_ros); empty: the camera's."
     )
@@ -62,5 +66,10 @@ class NodeConfig:
 
     def __post_init__(self):
         check(self)
+        if not re.fullmatch(r"([A-Za-z]\w*)?", self.frame_prefix, re.ASCII):
+            raise ConfigError(
+                f"frame_prefix = {self.frame_prefix!r}: must begin with a letter and hold letters, digits and _ only, for it is part of "
+                "topic names"
+            )
         if 0 < self.default_vertical_fov_deg < 1:
             raise ConfigError(f"default_vertical_fov_deg = {self.default_vertical_fov_deg!r}: must be 0, or at least 1")

@@ -5,16 +5,34 @@ tf2_ros is imported here alone, and only when `output_frame` is set: PyPI does n
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Protocol
 
+from rclpy.time import Time
 from std_msgs.msg import Header
 
 from hmr_ros.frames import RigidTransform, move_person
 from hmr_ros.ros.node_config import NodeConfig
 from hmr_ros.types import Person
 
-Lookup = Callable[[str, str, object, float], RigidTransform]
-"""(target frame, source frame, stamp message, seconds to wait) -> T_target_source; raises TransformUnavailable."""
+
+class Lookup(Protocol):
+    """What knows transforms: tf2's buffer, or a stand-in for it."""
+
+    def __call__(self, target: str, source: str, stamp, timeout_s: float) -> RigidTransform:
+        """T_target_source at a stamp message, waited for so long. Raises TransformUnavailable."""
+
+    def clear(self) -> None:
+        """Forget every transform but static ones."""
+
+    def close(self) -> None: ...
+
+
+_RETRY_S = 1.0
+"""Between waits for a transform that was not there last time: waiting for what never comes would hold up every frame."""
+_JUMP_NS = 1_000_000_000
+"""Stamps that go back by more are of a recording that began again."""
 
 
 class TransformUnavailable(Exception):
@@ -24,13 +42,14 @@ class TransformUnavailable(Exception):
 class OutputFrame:
     """Without the transform, results stay in the image's frame, as their header then says, and `warning` says why."""
 
-    def __init__(self, node, config: NodeConfig, listen: Callable[..., Lookup] | None = None):
-        """listen: makes the lookup for a node; raises ImportError. Tests hand in their own."""
+    def __init__(self, node, config: NodeConfig, listen: Callable[..., Lookup] | None = None, clock=time.monotonic):
+        """listen: makes the lookup for a node; raises ImportError. Tests hand in their own, and a clock in s."""
         self._node = node
         # tf2 knows no leading slash, which people bring along from ROS 1.
         self._target = config.output_frame.lstrip("/")
         self._timeout_s = config.output_frame_timeout_s
-        self._available = True
+        self._clock, self._wait_from_s = clock, float("-inf")
+        self._last_stamp_ns = 0
         self._lookup: Lookup | None = None
         self.warning = ""
         if self._target:
@@ -47,28 +66,37 @@ class OutputFrame:
         source = header.frame_id.lstrip("/")
         if self._lookup is None or source == self._target:
             return header, people
+        if not people:
+            return Header(stamp=header.stamp, frame_id=self._target), people
+        self._clear_after_a_jump(Time.from_msg(header.stamp).nanoseconds)
+        # Transforms are often a little late, always so where odometry is slower than we are.
+        wait_s = self._timeout_s if self._clock() >= self._wait_from_s else 0.0
         try:
             if not source:
                 raise TransformUnavailable("images carry no frame_id")
-            # Waiting is for a transform that is a little late. One that was not there last time is not waited for.
-            T_target_camera = self._lookup(
-                self._target, source, header.stamp, self._timeout_s if self._available else 0.0
-            )
+            T_target_camera = self._lookup(self._target, source, header.stamp, wait_s)
         except TransformUnavailable as error:
-            self._available = False
+            if wait_s:
+                self._wait_from_s = self._clock() + _RETRY_S
             self._warn(
                 f"no transform to output_frame {self._target!r} at the image's stamp: {error}; "
                 f"results are in the camera's frame {source!r}"
             )
             return header, people
-        self._available, self.warning = True, ""
+        self._wait_from_s, self.warning = float("-inf"), ""
         moved = tuple(move_person(T_target_camera, person) for person in people)
         return Header(stamp=header.stamp, frame_id=self._target), moved
 
     def close(self) -> None:
-        if self._lookup is not None and hasattr(self._lookup, "close"):
+        if self._lookup is not None:
             self._lookup.close()
         self._lookup = None
+
+    def _clear_after_a_jump(self, stamp_ns: int) -> None:
+        """tf2 refuses transforms older than those it has, and would know nothing until a looped recording is past its last end."""
+        if stamp_ns < self._last_stamp_ns - _JUMP_NS:
+            self._lookup.clear()
+        self._last_stamp_ns = stamp_ns
 
     def _warn(self, text: str) -> None:
         # tf2's text holds times that change with every frame: one line in the log when it begins is enough.
@@ -89,7 +117,6 @@ class TfLookup:
 
     def __call__(self, target: str, source: str, stamp, timeout_s: float) -> RigidTransform:
         from rclpy.duration import Duration
-        from rclpy.time import Time
 
         wait = Duration(nanoseconds=int(timeout_s * 1e9))
         try:
@@ -98,6 +125,9 @@ class TfLookup:
             raise TransformUnavailable(str(error)) from error
         t, q = found.translation, found.rotation
         return RigidTransform.from_quat((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
+
+    def clear(self) -> None:
+        self._buffer.clear()
 
     def close(self) -> None:
         self._listener.unregister()

@@ -11,6 +11,8 @@ from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
 from hmr_ros.ros.node_config import NodeConfig
 
 _FIXED = "takes effect at configure; cannot change while configured"
+_AT_START = ("autostart",)
+"""Read once: setting them later would be a promise that nobody keeps."""
 _INT_MAX = 2**63 - 1
 
 
@@ -61,6 +63,7 @@ def descriptor(item, default) -> ParameterDescriptor:
     if choices:
         constraints.insert(0, f"one of {', '.join(choices)}")
     message = ParameterDescriptor(description=meta.get("doc", ""), additional_constraints="; ".join(constraints))
+    message.read_only = item.name in _AT_START
     if isinstance(default, bool) or (low is None and high is None):
         return message
     if isinstance(default, int):

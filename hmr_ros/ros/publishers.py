@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from geometry_msgs.msg import PoseArray
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, MultiDOFJointState, PointCloud2
@@ -14,11 +15,11 @@ from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
 from hmr_ros.ros import messages
-from hmr_ros.ros.hri import HriPublisher, body_transforms
+from hmr_ros.ros.hri import Body, HriPublisher, body_transforms
 from hmr_ros.ros.node_config import NodeConfig
 from hmr_ros.ros.output_frame import OutputFrame
 from hmr_ros.ros.smpl_cloud import people_to_records, records_to_cloud
-from hmr_ros.types import Frame, FrameResult
+from hmr_ros.types import Frame, FrameResult, Person
 
 # Reliable offers reach reliable and best-effort subscribers alike; a shallow history never holds up the worker.
 _OUTPUT = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -53,43 +54,46 @@ class Publishers:
         self._node, self._body = node, pipeline.body
         # Declares qos_overrides.<topic>.publisher.{history,depth,reliability}, to be set in a parameter file.
         overridable = QoSOverridingOptions.with_default_policies()
-        self._topics = {
-            name: node.create_publisher(kind, f"~/{name}", _OUTPUT, qos_overriding_options=overridable)
-            for name, kind in TOPIC_TYPES.items()
-        }
-        self._latched = node.create_publisher(String, "~/body_model", _LATCHED)
-        vertices = int(np.max(self._body.faces)) + 1
-        self._latched.publish(messages.body_model_message(pipeline.describe(), len(self._body.faces), vertices))
+        self._topics: dict[str, Publisher] = {}
+        self._latched: Publisher | None = None
+        self._tf: Publisher | None = None
+        self._hri: HriPublisher | None = None
         self._missing: list[str] = []
-        self._output_frame = OutputFrame(node, config)
-        self._tf = self._create_tf() if config.publish_tf or config.publish_hri else None
-        self._hri = self._create_hri() if config.publish_hri else None
         self._shown: set[int] = set()
         self._last_mesh_s = float("-inf")
+        self._output_frame = OutputFrame(node, config)
+        try:
+            for name, kind in TOPIC_TYPES.items():
+                topic = node.create_publisher(kind, f"~/{name}", _OUTPUT, qos_overriding_options=overridable)
+                self._topics[name] = topic
+            self._tell_body(pipeline)
+            self._tf = self._create_tf() if config.publish_tf or config.publish_hri else None
+            self._hri = self._create_hri() if config.publish_hri else None
+        except Exception:
+            self.close()  # a topic that stays would be there twice once configure is tried again
+            raise
 
     def publish(self, frame: Frame, result: FrameResult, header: Header) -> None:
         """header: the image's, which every output repeats; 3D ones with output_frame in place of its frame."""
-        placed, people = self._output_frame.place(header, result.people)
+        wanted = {name for name in TOPIC_TYPES if self._wanted(name)}
+        placed, people = header, result.people
+        if wanted - {"overlay"}:
+            placed, people = self._output_frame.place(header, people)
         meshes = _Meshes(self._body, people)
         send = {
             "smpl": lambda: records_to_cloud(placed, people_to_records(people)),
-            "joint_states": lambda: messages.joint_states(placed, people),
+            "joint_states": lambda: messages.joint_states(placed, people, self.config.frame_prefix),
             "poses": lambda: messages.pose_array(placed, people),
             "mesh": lambda: messages.mesh_cloud(placed, meshes.vertices),
             "overlay": lambda: messages.image_message(header, self._overlay(frame, result)),
         }
         for name, build in send.items():
-            if self._wanted(name):
+            if name in wanted:
                 self._topics[name].publish(build())
-        if self._wanted("markers"):
+        if "markers" in wanted:
             self._publish_markers(placed, people, meshes)
         # On /tf people always hang from the camera: tf2 itself knows the way on, and a frame keeps its one parent.
-        if self._tf and result.people and self._tf.get_subscription_count():
-            transforms = messages.transforms(header, result.people) if self.config.publish_tf else []
-            transforms += body_transforms(header, result.people) if self.config.publish_hri else []
-            self._tf.publish(self._tf.msg_type(transforms=transforms))
-        if self._hri:
-            self._hri.publish(header, frame, result.people)
+        self._publish_frames(header, frame, result.people)
 
     def clear(self) -> None:
         """Take everything off the screens: people who are no longer watched are not there."""
@@ -108,9 +112,14 @@ class Publishers:
         self._output_frame.close()
         if self._hri:
             self._hri.close()
-        for publisher in [*self._topics.values(), self._latched, *filter(None, [self._tf])]:
+        for publisher in filter(None, [*self._topics.values(), self._latched, self._tf]):
             self._node.destroy_publisher(publisher)
-        self._topics, self._tf, self._hri = {}, None, None
+        self._topics, self._latched, self._tf, self._hri = {}, None, None, None
+
+    def _tell_body(self, pipeline) -> None:
+        latched = self._latched = self._node.create_publisher(String, "~/body_model", _LATCHED)
+        vertices = int(np.max(self._body.faces)) + 1
+        latched.publish(messages.body_model_message(pipeline.describe(), len(self._body.faces), vertices))
 
     def _create_tf(self):
         try:
@@ -134,6 +143,17 @@ class Publishers:
 
     def _wanted(self, name: str) -> bool:
         return self._topics[name].get_subscription_count() > 0
+
+    def _publish_frames(self, header: Header, frame: Frame, people: tuple[Person, ...]) -> None:
+        """header: the image's."""
+        prefix = self.config.frame_prefix
+        bodies = [Body(person, prefix) for person in people] if self._hri else []
+        if self._tf and people and self._tf.get_subscription_count():
+            transforms = messages.transforms(header, people, prefix) if self.config.publish_tf else []
+            transforms += body_transforms(header, bodies)
+            self._tf.publish(self._tf.msg_type(transforms=transforms))
+        if self._hri:
+            self._hri.publish(header, frame, bodies)
 
     def _publish_markers(self, header: Header, people, meshes: _Meshes) -> None:
         present = {person.id for person in people}

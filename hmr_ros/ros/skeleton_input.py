@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from hri_msgs.msg import IdsList, Skeleton2D
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from hmr_ros.rep155 import LANDMARKS, keypoints_of
 from hmr_ros.ros.conversions import FrameError
+from hmr_ros.ros.followed import Followed
 from hmr_ros.ros.node_config import NodeConfig
 from hmr_ros.ros.recent import Recent
 from hmr_ros.types import Keypoints
@@ -21,8 +21,8 @@ class SkeletonInput:
     def __init__(self, node, config: NodeConfig):
         self._node, self._config = node, config
         self._bodies: dict[str, Recent] = {}
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._tracked = node.create_subscription(IdsList, f"{BODIES}/tracked", self._on_tracked, latched)
+        # Ours keeps the last list for those who ask late; hri_body_detect's does not.
+        self._tracked = Followed(node, IdsList, f"{BODIES}/tracked", "auto", self._on_tracked, latched=True)
 
     def at(self, stamp_ns: int, width: int, height: int) -> Keypoints:
         """Everyone's keypoints nearest to this time in an image of this size; those without any near enough are left out."""
@@ -46,12 +46,13 @@ class SkeletonInput:
         return [warning for body in list(self._bodies.values()) for warning in body.warnings()]
 
     def refresh(self) -> None:
+        self._tracked.refresh()
         for body in list(self._bodies.values()):
             body.refresh()
 
     def close(self) -> None:
         self._on_tracked(IdsList())
-        self._node.destroy_subscription(self._tracked)
+        self._tracked.close()
 
     def _on_tracked(self, msg) -> None:
         for left in self._bodies.keys() - set(msg.ids):

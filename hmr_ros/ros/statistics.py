@@ -30,11 +30,12 @@ def summarise(samples) -> Summary | None:
     return Summary(*(float(v) for v in (*np.percentile(values, (50, 99)), values.max())))
 
 
-def rate_hz(times_s) -> float:
-    """Events per second from their times in s, in order; 0 with fewer than two."""
+def rate_hz(times_s, now_s: float) -> float:
+    """Events per second from their times in s, in order; 0 with fewer than two. It falls once the next one is overdue."""
     if len(times_s) < 2 or times_s[-1] <= times_s[0]:
         return 0.0
-    return (len(times_s) - 1) / (times_s[-1] - times_s[0])
+    periods, span_s = len(times_s) - 1, times_s[-1] - times_s[0]
+    return periods / max(span_s, now_s - times_s[0] - span_s / periods)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Statistics:
             return Snapshot(
                 counts=counts,
                 deadline=deadline,
-                rate_hz=rate_hz(done),
+                rate_hz=rate_hz(done, now_s),
                 stages_ms={stage: summarise(samples) for stage, samples in self._stages.items()},
                 stops=dict(Counter(fit[0] for fit in self._fits)),
                 mean_steps=float(steps),

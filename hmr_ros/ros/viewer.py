@@ -24,6 +24,7 @@ from hmr_ros.body_model import BodyModel
 from hmr_ros.config import check, describe, setting
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.conversions import FrameError, image_to_rgb
+from hmr_ros.ros.followed import Followed
 from hmr_ros.ros.parameters import descriptor
 from hmr_ros.ros.process import run
 from hmr_ros.ros.smpl_cloud import cloud_to_records
@@ -31,10 +32,10 @@ from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.smpl_file import load_body
 from hmr_ros.web_view import History, WebView
 
-# A page cannot show more than the newest: depth 1. Reliable, for best effort loses big images between processes.
-_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
+_LOOK_S = 0.5
+"""Between looks at the publishers, which may come, go and offer another quality of service."""
 _NUMBERS_S = 0.5
 """Between updates of text and curves, which nobody reads faster and browsers draw slowly."""
 
@@ -69,7 +70,8 @@ class Viewer(Node):
         self._picture: Image | None = None
         self._camera_info: CameraInfo | None = None
         self._status, self._facts = "", {}
-        self._listening: list = []
+        self._listening: list[Followed] = []
+        self._last_look_s = float("-inf")
         self._last_text_s = float("-inf")
         self._people_frame = self._picture_frame = ""
         self.create_subscription(String, self._topic("body_model"), self._on_body_model, _LATCHED)
@@ -88,16 +90,24 @@ class Viewer(Node):
     def _listen(self, wanted: bool) -> None:
         """The node draws overlays while somebody listens, so we listen while somebody looks."""
         if wanted and not self._listening:
-            best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            topics = (
+                (PointCloud2, self._topic("smpl"), self._on_people),
+                (Image, self._topic("overlay"), self._on_picture),
+                (CameraInfo, "camera_info", self._on_camera_info),
+            )
             self._listening = [
-                self.create_subscription(PointCloud2, self._topic("smpl"), self._on_people, _NEWEST),
-                self.create_subscription(Image, self._topic("overlay"), self._on_picture, _NEWEST),
-                self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, best_effort),
+                Followed(self, kind, self.resolve_topic_name(topic), "auto", callback)
+                for kind, topic, callback in topics
             ]
         elif not wanted and self._listening:
             for subscription in self._listening:
-                self.destroy_subscription(subscription)
+                subscription.close()
             self._listening = []
+        now_s = time.monotonic()
+        if now_s - self._last_look_s > _LOOK_S:
+            self._last_look_s = now_s
+            for subscription in self._listening:
+                subscription.refresh()
 
     def _on_people(self, msg: PointCloud2, info) -> None:
         self._people, self._people_frame = msg, msg.header.frame_id

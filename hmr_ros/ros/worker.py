@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hmr_ros.backends.graph import BackendError
 from hmr_ros.config import PipelineConfig
 from hmr_ros.learned_cost import LearnedCost
 from hmr_ros.ros.conversions import FrameError, header_stamp_ns
@@ -23,7 +24,11 @@ MAX_AGE_S = 10.0
 """An image that claims to be older carries a stamp of another clock."""
 MAX_AHEAD_S = 0.1
 """A stamp further in the future is of another clock too; less is two clocks that are nearly right."""
+JUMP_NS = 500_000_000
+"""A stamp that goes back by more is of a recording that began again; by less, of an image that was overtaken on its way."""
 JOIN_TIMEOUT_S = 10.0
+LOST_AFTER = 10
+"""A backend that failed on so many frames in a row will not come back: CUDA's errors last as long as the process."""
 
 _log = logging.getLogger(__name__)
 
@@ -119,8 +124,10 @@ class Worker:
         self._reset_wanted = False
         self._slot = LatestSlot()
         self._last_stamp_ns = 0
+        self._began_s: float | None = None
         self._publish_cost = LearnedCost()
         self._people = 0
+        self._backend_errors = 0
         self._thread = threading.Thread(target=self._run, name="hmr_worker", daemon=True)
 
     def start(self) -> None:
@@ -139,6 +146,16 @@ class Worker:
         """Forget every person before the next frame. Only the worker's thread touches the pipeline, so it is asked to."""
         self._reset_wanted = True
 
+    def stuck_s(self, now_s: float) -> float:
+        """For how long it has been at the frame it is at, by time.monotonic(); 0 while it waits for one."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else now_s - began_s
+
+    @property
+    def backend_lost(self) -> bool:
+        """It failed on LOST_AFTER frames in a row."""
+        return self._backend_errors >= LOST_AFTER
+
     def stop(self) -> bool:
         """Ask the thread to end after its present frame and wait for it. False when it hangs."""
         self._slot.close()
@@ -148,6 +165,7 @@ class Worker:
 
     def _run(self) -> None:
         while (item := self._slot.take()) is not None:
+            self._began_s = time.monotonic()
             try:
                 self._process(item)
             except FrameError as error:
@@ -156,10 +174,12 @@ class Worker:
                 self._statistics.bad(str(error))
             # Whatever one frame does to the pipeline, the robot keeps its node; the reason goes to /diagnostics.
             except Exception as error:  # noqa: BLE001
+                self._backend_errors = self._backend_errors + 1 if isinstance(error, BackendError) else 0
                 reason = f"{type(error).__name__}: {error}"
                 if reason != self._statistics.last_failure:
                     _log.exception("a frame failed; the node goes on")
                 self._statistics.failed(reason)
+            self._began_s = None
 
     def _process(self, item: Arrival) -> None:
         started_s = time.monotonic()
@@ -176,6 +196,7 @@ class Worker:
         found_s = time.monotonic()
         self._publish(frame, result, item.msg.header)
         now_s = time.monotonic()
+        self._backend_errors = 0
         self._people = len(result.people)
         self._publish_cost.learn(self._people, now_s - found_s)
         stages_ms = {
@@ -191,8 +212,11 @@ class Worker:
 
     def _follow(self, stamp_ns: int) -> None:
         """What was asked for since the last frame."""
+        back_ns = self._last_stamp_ns - stamp_ns
+        if 0 < back_ns <= JUMP_NS:
+            raise FrameError(f"its stamp is {back_ns * 1e-6:.3f} ms before the last image's: two cameras on one topic?")
         # A bag looped, or simulated time was reset.
-        if stamp_ns < self._last_stamp_ns or self._reset_wanted:
+        if back_ns > 0 or self._reset_wanted:
             self._reset_wanted = False
             self._pipeline.reset()
         self._last_stamp_ns = stamp_ns

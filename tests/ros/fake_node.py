@@ -1,6 +1,6 @@
 """The real node with a pipeline that misbehaves on command: for what a real one cannot be made to do.
 
-The first pixel of an image says what happens: OK finds one person, CRASH raises, SLOW takes 0.3 s.
+The first pixel of an image says what happens: OK finds one person, CRASH raises, SLOW takes 0.3 s, LOSE loses the GPU.
 """
 
 import os
@@ -9,11 +9,12 @@ import time
 
 import numpy as np
 
+from hmr_ros.backends.graph import BackendError
 from hmr_ros.config import ConfigError
 from hmr_ros.rotation import rotvec_to_rotmat
 from hmr_ros.types import FitReport, FrameResult, Person
 
-OK, CRASH, SLOW = 0, 1, 2
+OK, CRASH, SLOW, LOSE = 0, 1, 2, 3
 
 
 class FakeBody:
@@ -72,6 +73,8 @@ class FakePipeline:
             raise RuntimeError("told to crash")
         if command == SLOW:
             time.sleep(0.3)
+        if command == LOSE:
+            raise BackendError("CUDA failed: an illegal memory access was encountered")
         if command not in (OK, SLOW):
             return FrameResult((), None, {"detect": 0.1})
         loss = np.full(1, 0.5, np.float32)

@@ -39,6 +39,13 @@ def test_warns_of_what_users_would_otherwise_not_see(statistics, level, says):
     assert says in judge(HEALTH, snapshot)[1]
 
 
+def test_a_frame_that_never_ends_is_an_error():
+    """Images come and are dropped meanwhile, so nothing else would tell."""
+    hangs = Health(active=True, stuck_s=3.0, facts={"backend": "tensorrt 10.3"})
+    level, says = judge(hangs, counted(late=0, on_time=20).snapshot(0.0))
+    assert level == DiagnosticStatus.ERROR and says == "at one frame for 3.0 s: does tensorrt 10.3 hang?"
+
+
 def test_warnings_end_with_their_cause():
     statistics = counted(late=30, on_time=0, lost=30)
     statistics.snapshot(0.0)

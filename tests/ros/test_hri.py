@@ -22,7 +22,7 @@ from test_node import Camera, picture
 from hmr_ros.camera import Camera as Pinhole
 from hmr_ros.human_urdf import joint_angles, model
 from hmr_ros.rep155 import LANDMARKS, body_frame
-from hmr_ros.ros.hri import HriPublisher, body_transforms
+from hmr_ros.ros.hri import Body, HriPublisher, body_transforms
 from hmr_ros.rotation import quat_to_rotmat
 from hmr_ros.types import Frame
 
@@ -70,12 +70,14 @@ class Skeleton2D:
 class Topics:
     """A node, as far as its publishers go: topic -> messages, while the topic exists."""
 
-    def __init__(self):
-        self.heard = {}
+    def __init__(self, listeners: int = 1):
+        self.heard, self.listeners = {}, listeners
 
     def create_publisher(self, kind, topic, qos):
         self.heard[topic] = []
-        return types.SimpleNamespace(topic=topic, publish=self.heard[topic].append)
+        return types.SimpleNamespace(
+            topic=topic, publish=self.heard[topic].append, get_subscription_count=lambda: self.listeners
+        )
 
     def destroy_publisher(self, publisher):
         del self.heard[publisher.topic]
@@ -95,12 +97,12 @@ def topics(monkeypatch):
 
 def test_a_body_has_its_topics_while_it_is_seen(topics):
     publisher = HriPublisher(topics)
-    publisher.publish(HEADER, FRAME, (person(7), person(9, 1)))
+    publisher.publish(HEADER, FRAME, [Body(person(7)), Body(person(9, 1))])
     assert topics.heard["/humans/bodies/tracked"][-1].ids == ["p7", "p9"]
     assert {
         f"/humans/bodies/p7/{name}" for name in ("roi", "skeleton2d", "joint_states", "urdf")
     } <= topics.heard.keys()
-    publisher.publish(HEADER, FRAME, (person(9, 1),))
+    publisher.publish(HEADER, FRAME, [Body(person(9, 1))])
     assert topics.heard["/humans/bodies/tracked"][-1].ids == ["p9"]
     assert not [topic for topic in topics.heard if "/p7/" in topic]
     publisher.clear()
@@ -111,7 +113,7 @@ def test_a_body_has_its_topics_while_it_is_seen(topics):
 
 def test_what_a_body_says(topics):
     who = person(7)
-    HriPublisher(topics).publish(HEADER, FRAME, (who,))
+    HriPublisher(topics).publish(HEADER, FRAME, [Body(who)])
     (roi,), (skeleton,), (joints,) = (
         topics.heard[f"/humans/bodies/p7/{name}"] for name in ("roi", "skeleton2d", "joint_states")
     )
@@ -121,13 +123,30 @@ def test_what_a_body_says(topics):
     assert roi.header == skeleton.header == joints.header == HEADER
 
 
+def test_nothing_is_said_to_nobody(topics):
+    """But who is there and how they are built, which is kept for those who ask late."""
+    topics.listeners = 0
+    body = Body(person(7))
+    HriPublisher(topics).publish(HEADER, FRAME, [body])
+    said = {topic.rsplit("/", 1)[1]: len(messages) for topic, messages in topics.heard.items()}
+    assert said == {"tracked": 1, "urdf": 1, "roi": 0, "skeleton2d": 0, "joint_states": 0}
+    assert "angles" not in vars(body), "angles are dear"
+
+
+def test_two_cameras_can_have_people_of_their_own(topics):
+    bodies = [Body(person(7), prefix) for prefix in ("front_", "rear_")]
+    HriPublisher(topics).publish(HEADER, FRAME, bodies)
+    assert topics.heard["/humans/bodies/tracked"][-1].ids == ["front_p7", "rear_p7"]
+    assert len({found.child_frame_id for found in body_transforms(HEADER, bodies)}) == 2 * (1 + len(bodies[0].model))
+
+
 def test_a_urdf_is_told_once_and_again_when_the_bones_change(topics):
     publisher, who = HriPublisher(topics), person(7)
     for _ in range(3):
-        publisher.publish(HEADER, FRAME, (who,))
+        publisher.publish(HEADER, FRAME, [Body(who)])
     (told,) = topics.heard["/humans/bodies/p7/urdf"]
     taller = dataclasses.replace(who, joints=1.1 * who.joints)
-    publisher.publish(HEADER, FRAME, (taller,))
+    publisher.publish(HEADER, FRAME, [Body(taller)])
     assert len(topics.heard["/humans/bodies/p7/urdf"]) == 2
     robot = ElementTree.fromstring(told.data)
     (states,) = topics.heard["/humans/bodies/p7/joint_states"][:1]
@@ -137,7 +156,7 @@ def test_a_urdf_is_told_once_and_again_when_the_bones_change(topics):
 def test_frames_are_told_to_tf():
     """body_<id> from the camera, and below it every link of the URDF where the angles bring it."""
     who = person(7)
-    first, *links = body_transforms(HEADER, (who,))
+    first, *links = body_transforms(HEADER, [Body(who)])
     assert (first.header.frame_id, first.child_frame_id) == ("cam", "body_p7")
     rotmat, origin = body_frame(who)
     q, t = first.transform.rotation, first.transform.translation

@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or
 
 from conftest import FAKE_NODE, Probe
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from fake_node import CRASH, OK, SLOW
+from fake_node import CRASH, LOSE, OK, SLOW
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, MultiDOFJointState, PointCloud2
 from std_msgs.msg import String
@@ -234,6 +234,17 @@ def test_failed_autostart_ends_with_the_reason(start):
     assert "cannot configure: bundle 'missing' not found" in missing.output
     assert node.wait() == 1
     assert "decimal point" in node.output and "Traceback" not in node.output
+
+
+def test_a_lost_gpu_ends_the_process_so_that_it_can_be_started_again(start):
+    node, probe = start(FAKE_NODE, *QUICK)
+    camera = Camera(probe)
+    camera.until_counted("failed", 3, picture(LOSE))
+    camera.until_counted("processed", 1, picture(OK))
+    assert node.process.poll() is None, "it may have been something else"
+    camera.send_until(picture(LOSE), lambda: node.process.poll() is not None, "the end of the process")
+    camera.close()
+    assert node.wait() == 1 and "the backend is lost" in node.output and "respawn" in node.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

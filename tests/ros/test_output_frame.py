@@ -32,13 +32,19 @@ class Tf:
     """Knows base_link <- cam, while `up`."""
 
     def __init__(self):
-        self.up, self.asked = True, []
+        self.up, self.asked, self.cleared, self.closed = True, [], 0, False
 
     def __call__(self, target, source, stamp, timeout_s):
         self.asked.append((target, source, stamp.sec, timeout_s))
         if not self.up or (target, source) != ("base_link", "cam"):
             raise TransformUnavailable(f"{target} and {source} are not connected")
         return T_BASE_CAMERA
+
+    def clear(self):
+        self.cleared += 1
+
+    def close(self):
+        self.closed = True
 
 
 class Log:
@@ -54,9 +60,9 @@ class Log:
         self.lines.append(text)
 
 
-def output_frame(tf, frame="base_link") -> tuple[OutputFrame, Log]:
+def output_frame(tf, frame="base_link", clock=lambda: 0.0) -> tuple[OutputFrame, Log]:
     log = Log()
-    return OutputFrame(log, NodeConfig(output_frame=frame, output_frame_timeout_s=0.2), lambda node: tf), log
+    return OutputFrame(log, NodeConfig(output_frame=frame, output_frame_timeout_s=0.2), lambda node: tf, clock), log
 
 
 def test_people_are_moved_and_the_header_says_so():
@@ -77,11 +83,52 @@ def test_without_a_transform_results_stay_in_the_camera_frame_and_say_so():
         assert header is HEADER and people is PEOPLE
     assert "base_link and cam are not connected" in frame.warning and "camera's frame 'cam'" in frame.warning
     assert len(log.lines) == 1, "one line in the log, not one per image"
-    assert [timeout_s for *_, timeout_s in tf.asked] == [0.2, 0.0, 0.0], "what is not there is not waited for again"
+    assert [timeout_s for *_, timeout_s in tf.asked] == [0.2, 0.0, 0.0], (
+        "what is not there does not hold up every frame"
+    )
     tf.up = True
     assert frame.place(HEADER, PEOPLE)[0].frame_id == "base_link" and not frame.warning
     frame.place(HEADER, PEOPLE)
     assert tf.asked[-1][-1] == 0.2, "once it is back, a late one is waited for"
+
+
+class LateTf(Tf):
+    """Whose transforms are always late, so that only who waits has them."""
+
+    def __call__(self, target, source, stamp, timeout_s):
+        self.up = self.up and timeout_s > 0
+        return super().__call__(target, source, stamp, timeout_s)
+
+
+def test_a_transform_that_is_always_late_comes_back_after_it_was_missing_once():
+    tf, now_s = LateTf(), [0.0]
+    frame, _ = output_frame(tf, clock=lambda: now_s[0])
+    tf.up = False
+    told = []
+    for _ in range(30):
+        told.append(frame.place(HEADER, PEOPLE)[0].frame_id)
+        tf.up, now_s[0] = True, now_s[0] + 0.1
+    assert told[0] == "cam" and told[-15:] == ["base_link"] * 15
+    assert sum(timeout_s > 0 for *_, timeout_s in tf.asked[:10]) == 1, "one wait a second while it is missing"
+
+
+def test_nobody_needs_no_transform_and_is_nowhere_in_the_output_frame():
+    tf = Tf()
+    header, people = output_frame(tf)[0].place(HEADER, ())
+    assert header.frame_id == "base_link" and header.stamp == HEADER.stamp and people == () and not tf.asked
+
+
+def test_a_recording_that_begins_again_finds_tf_forgetful():
+    """tf2 refuses what is older than what it has."""
+    tf = Tf()
+    frame, _ = output_frame(tf)
+    for sec, cleared in ((20, 0), (21, 0), (2, 1), (3, 1)):
+        header = Header(frame_id="cam")
+        header.stamp.sec = sec
+        frame.place(header, PEOPLE)
+        assert tf.cleared == cleared
+    frame.close()
+    assert tf.closed
 
 
 def test_images_without_a_frame_id_are_said_to_be_so():

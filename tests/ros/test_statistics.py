@@ -20,8 +20,12 @@ def test_summary_agrees_with_numpy():
 
 
 def test_rate_is_intervals_per_second():
-    assert rate_hz([0.0, 0.1, 0.2, 0.3]) == pytest.approx(10.0)
-    assert rate_hz([1.0]) == rate_hz([]) == rate_hz([2.0, 2.0]) == 0.0
+    assert rate_hz([0.0, 0.1, 0.2, 0.3], 0.35) == pytest.approx(10.0)
+    assert rate_hz([1.0], 1.0) == rate_hz([], 1.0) == rate_hz([2.0, 2.0], 2.0) == 0.0
+
+
+def test_rate_falls_once_the_next_frame_is_overdue():
+    assert rate_hz([0.0, 0.1, 0.2, 0.3], 0.7) == pytest.approx(5.0)
 
 
 def test_every_received_frame_is_accounted_for():

@@ -123,7 +123,7 @@ def test_header_is_handed_on(rig):
 
 
 def test_deadline_counts_from_capture(rig):
-    put(rig, image())
+    put(rig, image(99 * SECOND))
     rig.worker.update(replace(PipelineConfig(), {"tto.deadline_ms": 500.0}))
     before_s = time.monotonic()
     put(rig, image(100 * SECOND - 200_000_000))
@@ -184,6 +184,21 @@ def test_time_going_back_resets_the_tracks(rig):
     assert rig.pipeline.resets == 0
     put(rig, image(20 * SECOND), image(21 * SECOND))
     assert rig.pipeline.resets == 1
+
+
+def test_an_image_that_was_overtaken_is_skipped_and_ends_no_track(rig):
+    put(rig, image(50 * SECOND), image(50 * SECOND - 1_000_000), image(50 * SECOND + 1_000_000))
+    assert rig.pipeline.resets == 0 and len(rig.published) == 2
+    assert "1.000 ms before the last image" in rig.statistics.last_bad
+
+
+def test_a_frame_that_hangs_is_known(rig):
+    assert rig.worker.stuck_s(time.monotonic()) == 0
+    rig.pipeline.gate.clear()
+    rig.worker.put(arrival(image(SECOND), 100 * SECOND))
+    until(lambda: rig.worker.stuck_s(time.monotonic() + 60) > 50)
+    rig.pipeline.gate.set()
+    until(lambda: rig.worker.stuck_s(time.monotonic() + 60) == 0)
 
 
 def test_stop_ends_the_thread_with_frames_waiting():
