@@ -98,19 +98,19 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"hmr_node = {NAME}.ros.node:main",
+            f"hmr_node = {NAME}.commands:hmr_node",
             f"hmr_run = {NAME}.tools.run:main",
             f"fetch_keypoint_models = {NAME}.tools.fetch_keypoint_models:main",
             f"hmr_benchmark = {NAME}.tools.benchmark:main",
             f"build_engine = {NAME}.tools.build_engine:main",
-            f"hmr_demo = {NAME}.ros.demo:main",
-            f"deadline_run = {NAME}.ros.deadline_run:main",
-            f"camera_publisher = {NAME}.ros.camera_publisher:main",
-            f"hmr_viewer = {NAME}.ros.viewer:main",
-            f"smpl_listener = {NAME}.ros.examples.smpl_listener:main",
-            f"separation_monitor = {NAME}.ros.examples.separation_monitor:main",
-            f"upper_body_retarget = {NAME}.ros.examples.upper_body_retarget:main",
-            f"viewer = {NAME}.ros.viewer:main",  # `ros2 run hmr_ros viewer`
+            f"hmr_demo = {NAME}.commands:hmr_demo",
+            f"deadline_run = {NAME}.commands:deadline_run",
+            f"camera_publisher = {NAME}.commands:camera_publisher",
+            f"hmr_viewer = {NAME}.commands:hmr_viewer",
+            f"smpl_listener = {NAME}.commands:smpl_listener",
+            f"separation_monitor = {NAME}.commands:separation_monitor",
+            f"upper_body_retarget = {NAME}.commands:upper_body_retarget",
+            f"viewer = {NAME}.commands:hmr_viewer",  # `ros2 run hmr_ros viewer`
         ]
     },
 )

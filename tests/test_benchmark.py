@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
-from hmr_ros.media import DEMO_CLIP, VideoWriter, open_media
-from hmr_ros.tools.benchmark import PEOPLE, main
+from hmr_ros.media import DEMO_CLIP, VideoWriter, open_media, write_image
+from hmr_ros.tools.benchmark import PEOPLE, _frames, main
 
 try:
     find_models("")
@@ -41,6 +41,26 @@ def test_whole_frames_hold_as_many_people_as_they_say(result):
         assert 1 <= frames["people_mean"] <= int(people)
         assert frames["fps"] > 0 and frames["cpu_ms_per_frame"] > 0
         assert sum(s["median_ms"] for s in frames["stages"].values()) <= 1.2 * frames["frame"]["p99_ms"]
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--source", "nowhere.mp4"], "nowhere.mp4"),
+        (["--bundle", "nowhere"], "nowhere"),
+        (["--steps", "99"], "max_steps"),
+        (["--json", "/nowhere/figures.json"], "/nowhere/figures.json"),
+    ],
+)
+def test_mistakes_are_one_line(options, says, capsys):
+    assert main([*options, "--repeats", "1"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("benchmark: ") and says in error
+
+
+def test_a_picture_is_a_source_too(tmp_path):
+    write_image(tmp_path / "one.png", next(iter(open_media(DEMO_CLIP)))[0])
+    assert len(_frames(str(tmp_path / "one.png"), 5)) == 6
 
 
 def test_what_it_ran_on_is_written_down(result):

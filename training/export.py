@@ -47,7 +47,8 @@ TRACE_BATCH = 17
 @dataclass(frozen=True)
 class ExportConfig:
     checkpoint: Path = Path("runs/keypoints/checkpoint.safetensors")
-    out: Path = Path("hmr_ros/assets/bundles/default")
+    out: Path | None = None
+    """Folder of the bundle; unless given, `bundle` beside the checkpoint."""
     name: str = "keypoints-latent"
     body: str = "open"
     dual: bool = True
@@ -182,7 +183,8 @@ def golden_arrays(model: MetaHmr, body: BodyArrays, weights: Tensor) -> dict[str
 
 
 def export(config: ExportConfig) -> Path:
-    """Write the bundle to `config.out`, replacing what was there only once everything has been made."""
+    """Write the bundle, replacing what was there only once everything has been made. Returns its folder."""
+    out = config.out or config.checkpoint.parent / "bundle"
     model, run = load_checkpoint(config.checkpoint)
     model.requires_grad_(False)
     if reads_pictures := "crop" in ENCODERS[model.kind]:
@@ -202,8 +204,8 @@ def export(config: ExportConfig) -> Path:
             f"{config.checkpoint} drops the dual term after the first step (--meta.no-dual-after-first): the runtime has one "
             "set of term weights for all steps; train without that switch"
         )
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=config.out.parent) as made:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as made:
         folder = Path(made)
         for name, inputs in example_inputs(model, body, weights, TRACE_BATCH).items():
             if name != LOOK:
@@ -226,11 +228,11 @@ def export(config: ExportConfig) -> Path:
             "metrics": {},  # `training.evaluate --record` fills it
             "sha256": checkpoint.digests(files),
         }
-        config.out.mkdir(exist_ok=True)
+        out.mkdir(exist_ok=True)
         for file in files:
-            file.replace(config.out / file.name)
-        (config.out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return config.out
+            file.replace(out / file.name)
+        (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return out
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -13,6 +14,8 @@ from hmr_ros.ros.node_config import NodeConfig
 _FIXED = "takes effect at configure; cannot change while configured"
 _AT_START = ("autostart",)
 """Read once: setting them later would be a promise that nobody keeps."""
+_NOT_OURS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
+"""Parameters of rclpy's own, some of them declared later."""
 _INT_MAX = 2**63 - 1
 
 
@@ -41,8 +44,13 @@ def rows() -> dict[str, tuple]:
 
 def declare(node) -> Settings:
     """Declare every parameter and return what they hold. Raises ConfigError for a value of the wrong type or range."""
+    return Settings().with_changes(declare_rows(node, rows()))
+
+
+def declare_rows(node, known: dict[str, tuple]) -> dict[str, object]:
+    """The values of these parameters, as `rows` describes them. Raises ConfigError. Others that were set are warned of."""
     values = {}
-    for name, (item, default) in rows().items():
+    for name, (item, default) in known.items():
         try:
             values[name] = node.declare_parameter(name, default, descriptor(item, default)).value
         except InvalidParameterTypeException as error:
@@ -53,7 +61,18 @@ def declare(node) -> Settings:
             raise ConfigError(
                 f"parameter {name}: must lie between {meta['low']} and {meta['high']}: {error}"
             ) from error
-    return Settings().with_changes(values)
+    for name in unknown(node, known):
+        near = difflib.get_close_matches(name, known, 1, 0.0)[0]
+        node.get_logger().warning(f"parameter {name} is set, but there is none of that name: did you mean {near}?")
+    return values
+
+
+def unknown(node, known: dict[str, tuple]) -> list[str]:
+    """Parameters that somebody set for this node and that it does not have: a slip of the pen, and silently without effect."""
+    given = getattr(node, "_parameter_overrides", {})
+    return [
+        name for name in given if name not in known and not name.startswith(_NOT_OURS) and not node.has_parameter(name)
+    ]
 
 
 def descriptor(item, default) -> ParameterDescriptor:

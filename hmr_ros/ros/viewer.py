@@ -25,7 +25,7 @@ from hmr_ros.config import check, describe, setting
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.conversions import FrameError, image_to_rgb
 from hmr_ros.ros.followed import Followed
-from hmr_ros.ros.parameters import descriptor
+from hmr_ros.ros.parameters import declare_rows
 from hmr_ros.ros.process import run
 from hmr_ros.ros.smpl_cloud import cloud_to_records
 from hmr_ros.rotation import rotvec_to_rotmat
@@ -57,12 +57,8 @@ class Viewer(Node):
 
     def __init__(self):
         super().__init__("hmr_viewer")
-        self.config = ViewerConfig(
-            **{
-                name: self.declare_parameter(name, default, descriptor(item, default)).value
-                for name, item, default in describe(ViewerConfig())
-            }
-        )
+        known = {name: (item, default) for name, item, default in describe(ViewerConfig())}
+        self.config = ViewerConfig(**declare_rows(self, known))
         self._body: BodyModel = load_body(self.config.body)
         self.view = WebView(self.config.host, self.config.port, self._body.faces)
         self._history = History()
@@ -198,7 +194,7 @@ def summary(node: str, frame_id: str, people: int, status: str, facts: dict) -> 
 
 def main(args: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit status: 1 when it could not start."""
-    return run("viewer", Viewer, args=args)
+    return run("hmr_viewer", Viewer, args=args)
 
 
 if __name__ == "__main__":

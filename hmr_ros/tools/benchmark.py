@@ -12,13 +12,16 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from hmr_ros.backends.graph import BackendError
 from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig, setting_of
 from hmr_ros.encoders import make_encoder
@@ -34,9 +37,25 @@ PEOPLE = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4)}
 """Rows and columns in which a frame with one person is laid out to make one with so many."""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     one_thread_each()
+    try:
+        # At the end it would be too late to find that it cannot be written.
+        with options.json.open("a") if options.json else nullcontext():
+            pass
+        result = run(options)
+    except (ValueError, OSError, BackendError) as error:  # every error of ours, with a message meant for people
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    print(_table(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Everything that is measured, as it is written to JSON."""
     model = ModelConfig(
         bundle=options.bundle, body=options.body, backend=options.backend, threads=options.threads
     )  # fmt: skip
@@ -45,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     pipeline = build_pipeline(PipelineConfig(model=model, keypoints=keypoints, tto=TtoConfig(max_steps=options.steps)))
     frames = _frames(options.source, options.frames)
-    result = {
+    return {
         "machine": machine(),
         "backend": pipeline.describe()["backend"],
         "threads": options.threads,
@@ -56,9 +75,6 @@ def main(arguments: list[str] | None = None) -> None:
         "whole_frame": {str(n): benchmark_frames(pipeline, frames, n, options.steps) for n in PEOPLE},
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
-    print(_table(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def machine() -> dict:
@@ -136,8 +152,9 @@ def benchmark_frames(pipeline: Pipeline, images: list[np.ndarray], people: int, 
 
 
 def _frames(source: str, count: int) -> list[np.ndarray]:
-    """So many images after the first, (H, W, 3) uint8 each."""
-    return [image for image, _ in itertools.islice(open_media(source), count + 1)]
+    """So many images after the first, (H, W, 3) uint8 each; a still picture again and again."""
+    images = [image for image, _ in itertools.islice(open_media(source), count + 1)]
+    return images * (count + 1) if len(images) == 1 else images
 
 
 def _people(count: int) -> Observation:
@@ -207,8 +224,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source", default=default, help="video, image or folder for whole frames (default: the demo clip)"
     )
-    parser.add_argument("--frames", type=int, default=150, help="frames of it at most")
-    parser.add_argument("--repeats", type=int, default=300, help="calls of each network")
+    parser.add_argument("--frames", type=_at_least_one, default=150, help="frames of it at most")
+    parser.add_argument("--repeats", type=_at_least_one, default=300, help="calls of each network")
     parser.add_argument("--steps", type=int, default=TtoConfig().max_steps, help="TTO steps")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each graph")
     for option, kind, name in (
@@ -224,5 +241,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _at_least_one(text: str) -> int:
+    """An argparse type."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return value
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

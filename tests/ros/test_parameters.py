@@ -47,6 +47,13 @@ def test_overrides_reach_the_settings(make_node):
     assert settings.core.tto.max_steps == 7 and settings.node.image_transport == "compressed"
 
 
+def test_a_misspelt_parameter_is_said_with_the_nearest_name(make_node, capfd):
+    parameters.declare(make_node(tto__deadline=50.0, publish_ft=True, use_sim_time=False))
+    said = capfd.readouterr().err
+    assert "parameter tto.deadline is set, but there is none of that name: did you mean tto.deadline_ms?" in said
+    assert "publish_ft" in said and "publish_tf?" in said and "use_sim_time" not in said
+
+
 @pytest.mark.parametrize(
     "override, reason",
     [

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseArray
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
@@ -21,8 +22,9 @@ def run(make_node: Callable[[], Node]) -> int:
     try:
         node = make_node()
         rclpy.spin(node)
-    except ValueError as error:
-        print(error, file=sys.stderr)
+    except (ValueError, ParameterException) as error:
+        hint = "; a whole number needs its decimal point, as in 2.0" if isinstance(error, ParameterException) else ""
+        print(f"{error}{hint}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
