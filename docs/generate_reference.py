@@ -34,6 +34,9 @@ INPUTS = [
         "sensor_msgs/CameraInfo",
         "Its intrinsics. Without them a focal length is assumed, and diagnostics warn.",
     ),
+    ("depth", "sensor_msgs/Image", "With `use_depth`: depth registered to the image, people's measured distance."),
+    ("detections", "vision_msgs/Detection2DArray", "With `use_detections`: where to look for people."),
+    ("/humans/bodies/...", "hri_msgs", "With `keypoints.source` `topic`: `tracked`, and of each body `skeleton2d` (REP-155)."),
 ]
 OTHER_OUTPUTS = [
     ("~/body_model", "std_msgs/String", "JSON, latched: shape space, joint names, parents, number of faces, bundle and its sha256."),

@@ -84,7 +84,7 @@ class BagImages:
             from rosbags.highlevel import AnyReader
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
-            raise BagError(f"reading bags needs rosbags ({error}): pip install 'hmr_ros[bags]'") from None
+            raise BagError(f"reading bags needs rosbags ({error}): pip install rosbags") from None
         if not self.path.exists():
             raise BagError(f"no such bag: {self.path} (looked in {self.path.absolute().parent})")
         if self.path.suffix == ".bag":

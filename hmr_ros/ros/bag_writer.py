@@ -36,7 +36,7 @@ def check_can_write(folder: Path) -> None:
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
-        raise BagError(f"writing bags needs rosbags ({error}): pip install 'hmr_ros[bags]'") from None
+        raise BagError(f"writing bags needs rosbags ({error}): pip install rosbags") from None
     if folder.exists():
         raise BagError(f"{folder} is there already and bags are never written over: remove it, or choose another --out")
 
