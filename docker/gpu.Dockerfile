@@ -5,21 +5,24 @@
 #     docker run --rm --gpus all --network host -v hmr_cache:/root/.cache hmr_ros_gpu hmr_node --ros-args -r image:=/camera/image_raw
 #
 # On a Jetson add `--runtime nvidia`. With a driver for CUDA 12: --build-arg CUDA=nvidia/cuda:12.6.3-base-ubuntu24.04
-# --build-arg CUDA_PYTHON='cuda-python>=12.6.1,<13' --build-arg TENSORRT='python3-libnvinfer=10.*+cuda12*'.
+# --build-arg CUDA_PYTHON='cuda-python>=12.6.1,<13' --build-arg TENSORRT='10.*+cuda12.?'.
 ARG CUDA=nvidia/cuda:13.0.1-base-ubuntu24.04
 FROM ${CUDA} AS cuda
 
 FROM ros:jazzy-ros-base
 ARG CUDA_PYTHON="cuda-python>=13,<14"
-ARG TENSORRT="python3-libnvinfer"
+# Version of TensorRT's packages. Not 11, which JetPack before 7.2.2 does not support. apt does not understand a `*` at the end.
+ARG TENSORRT="10.*+cuda13.?"
 # NVIDIA's package source and its key, as its own image has them.
 COPY --from=cuda /etc/apt/sources.list.d/cuda-*.list /etc/apt/sources.list.d/
 COPY --from=cuda /usr/share/keyrings/cuda-archive-keyring.gpg /usr/share/keyrings/
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY . /hmr_ros
 WORKDIR /hmr_ros
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends "${TENSORRT}" python3-venv \
+# Each of TensorRT's packages wants the others in its own version; without the pin apt takes the newest of them, and gives up.
+RUN printf 'Package: *nvinfer* *nvonnxparsers*\nPin: version %s\nPin-Priority: 1001\n' "${TENSORRT}" > /etc/apt/preferences.d/tensorrt \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends "python3-libnvinfer=${TENSORRT}" python3-venv \
     && rosdep update && rosdep install --from-paths . -y --ignore-src \
     && rm -rf /var/lib/apt/lists/*
 # numpy 1: the distribution's own compiled modules are built against it.

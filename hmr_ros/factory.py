@@ -53,7 +53,7 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
     return Pipeline(
         config=config,
         body=body,
-        source=source or make_source(config.keypoints, config.model),  # type: ignore[arg-type]  # their config may not be None
+        source=source or make_source(config.keypoints, config.model, engines=loaded.engines),  # type: ignore[arg-type]  # their config may not be None
         tracker=Tracker(config.tracker),
         flips=FlipRepair(),
         regressor=make_regressor(bundle, graphs),
@@ -74,19 +74,23 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
 
 
 def make_source(
-    config: KeypointsConfig, model: ModelConfig, progress: Progress = no_progress
+    config: KeypointsConfig,
+    model: ModelConfig,
+    progress: Progress = no_progress,
+    engines: Engines | None = None,
 ) -> BlazePose | GivenKeypoints:
-    """The detector that `config` names. model: where engines are kept. progress: as for `load_graphs`."""
+    """The detector that `config` names. model: where engines are kept. progress: as for `load_graphs`. engines: those that the
+    bundle's graphs are of, which serve here too."""
     if config.source == "topic":
         return GivenKeypoints(config)
     if config.backend == "litert":
         return BlazePose(config)
-    engines = Engines(EngineCache(model.engine_cache), "fp32", progress)
+    shared = engines or Engines(EngineCache(model.engine_cache), "fp32", progress)
 
     def on_gpu(network: Path, unwanted: object = None) -> GraphNetwork:  # those were left out when it was written down
         file = onnx_of(network)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        return GraphNetwork(engines.graph_in(file, file.stem, digest, ranges=((1, 1, 1),)), network)
+        return GraphNetwork(shared.graph_in(file, file.stem, digest, ranges=((1, 1, 1),)), network)
 
     # One thread: there is one GPU, and one stream to it.
     return BlazePose(dataclasses.replace(config, threads=1), on_gpu)
@@ -142,7 +146,7 @@ def load_graphs(
             check_golden(graph, name, bundle, "TensorRT", engines.tolerance(bundle, name))
             graphs[name] = graph.bind(body.graph_inputs())
             graph.make_ready(people)
-        return Loaded(dict(graphs), engines.describe(bundle))
+        return Loaded(dict(graphs), engines.describe(bundle), engines=engines)
 
     def on_onnx_runtime(provider: str, name: str) -> Loaded:
         graphs: dict[str, Graph] = {}

@@ -25,6 +25,8 @@ from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.graph import BackendError
 
 STREAM = 77
+SCRATCH = 999
+"""Bytes of an engine's scratch memory for each of the people it takes at most; a number that no buffer has."""
 VERSIONS = ("8.6.1", "10.3.0", "11.1.0")
 """Of TensorRT's API."""
 REAL = "the real GPU"
@@ -47,6 +49,7 @@ class CudaError(enum.IntEnum):
     cudaErrorInsufficientDriver = 35
     cudaErrorIllegalAddress = 700
     cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureInvalidated = 901
 
 
 class Handle:
@@ -60,18 +63,22 @@ class Handle:
 
 
 class SimulatedGpu:
-    """name, capability: of the device. devices: how many there are. error: added, relatively, to what engines for
-    so many people at most compute."""
+    """name, capability, multiprocessors: of the device. devices: how many there are. error: added, relatively, to what
+    engines for so many people at most compute. refuses: what fails here: "runtime", "builder" (CUDA does not start), "loading"
+    (out of memory), "profile", "shapes", "capture" (TensorRT may not be captured), "end of capture", "graph" (none is made)."""
 
-    def __init__(self, name: str = "Simulated Orin", capability: tuple[int, int] = (8, 7)):
-        self.name, self.capability = name, capability
+    def __init__(self, name: str = "Simulated Orin", capability: tuple[int, int] = (8, 7), multiprocessors: int = 16):
+        self.name, self.capability, self.multiprocessors = name, capability, multiprocessors
+        self.refuses: set[str] = set()
         self.devices, self.start_error = 1, CudaError.cudaSuccess
         self.device: dict[int, ctypes.Array] = {}
         self.pinned: dict[int, ctypes.Array] = {}
         self.pending: list = []
         self.captured: list | None = None
+        self.graphs: dict[int, list] = {}
+        self.last_error = CudaError.cudaSuccess
         self.copies: list[tuple[str, int]] = []
-        self.launches = self.waits = self.builds = 0
+        self.launches = self.waits = self.builds = self.measured = self.graphs_made = 0
         self.error: dict[int, float] = {}
 
     # -- memory and streams ------------------------------------------------------------------------------------------
@@ -125,11 +132,32 @@ class SimulatedGpu:
 
     def end_capture(self) -> tuple:
         captured, self.captured = self.captured, None
-        return CudaError.cudaSuccess, captured
+        if "end of capture" in self.refuses:
+            return self.fail(CudaError.cudaErrorStreamCaptureInvalidated), Handle()
+        return CudaError.cudaSuccess, self.new_graph(captured)
 
-    def launch(self, graph: list) -> tuple:
+    def new_graph(self, work: list) -> Handle:
+        self.graphs_made += 1
+        self.graphs[self.graphs_made] = work
+        return Handle(self.graphs_made)
+
+    def instantiate(self, graph: Handle) -> tuple:
+        if "graph" in self.refuses:
+            return self.fail(CudaError.cudaErrorInvalidValue), Handle()
+        return CudaError.cudaSuccess, self.new_graph(self.graphs[int(graph)])
+
+    def fail(self, error: CudaError) -> CudaError:
+        """It stays until it is asked for: whoever asks next after his own work takes it for his."""
+        self.last_error = error
+        return error
+
+    def get_last_error(self) -> tuple:
+        last, self.last_error = self.last_error, CudaError.cudaSuccess
+        return (last,)
+
+    def launch(self, graph: Handle) -> tuple:
         self.launches += 1
-        self.pending += graph
+        self.pending += self.graphs[int(graph)]
         return (CudaError.cudaSuccess,)
 
     # -- modules -----------------------------------------------------------------------------------------------------
@@ -137,7 +165,10 @@ class SimulatedGpu:
     def cuda_runtime(self) -> types.SimpleNamespace:
         """In place of `cuda.bindings.runtime`."""
         ok = CudaError.cudaSuccess
-        properties = types.SimpleNamespace(name=self.name.encode(), major=self.capability[0], minor=self.capability[1])
+        major, minor = self.capability
+        properties = types.SimpleNamespace(
+            name=self.name.encode(), major=major, minor=minor, multiProcessorCount=self.multiprocessors
+        )
         return types.SimpleNamespace(
             cudaError_t=CudaError,
             cudaMemcpyKind=types.SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down"),
@@ -157,9 +188,10 @@ class SimulatedGpu:
             cudaStreamSynchronize=self.synchronize,
             cudaStreamBeginCapture=lambda stream, mode: self.begin_capture(),
             cudaStreamEndCapture=lambda stream: self.end_capture(),
-            cudaGraphInstantiate=lambda graph, flags: (ok, graph),
-            cudaGraphDestroy=lambda graph: (ok,),
-            cudaGraphExecDestroy=lambda graph: (ok,),
+            cudaGraphInstantiate=lambda graph, flags: self.instantiate(graph),
+            cudaGraphDestroy=lambda graph: self.release(self.graphs, int(graph)),
+            cudaGraphExecDestroy=lambda graph: self.release(self.graphs, int(graph)),
+            cudaGetLastError=self.get_last_error,
             cudaGraphLaunch=lambda graph, stream: self.launch(graph),
             cudaEventCreate=lambda: (ok, Handle()),
             cudaEventDestroy=lambda event: (ok,),
@@ -186,7 +218,6 @@ class SimulatedGpu:
 
 def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
     major = int(version.split(".")[0])
-    scratch = 0 if major == 11 else 4096  # bytes that contexts ask for; small graphs need none
     trt = types.ModuleType("tensorrt")
     trt.__version__ = version
     trt.DataType = enum.Enum("DataType", "FLOAT HALF INT32 INT64 BOOL UINT8")
@@ -215,7 +246,7 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
 
     class Config:
         def __init__(self):
-            self.flags, self.profiles = {trt.BuilderFlag.TF32}, []
+            self.flags, self.profiles, self.timings = {trt.BuilderFlag.TF32}, [], None
             self.shares_profiles = major >= 10
             if major >= 10:
                 self.progress_monitor = None
@@ -233,6 +264,21 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
         def add_optimization_profile(self, profile):
             self.profiles.append(profile)
             return len(self.profiles) - 1
+
+        def create_timing_cache(self, serialized):
+            return TimingCache(json.loads(serialized) if serialized else {"of": [version, gpu.name], "kernels": []})
+
+        def set_timing_cache(self, cache, ignore_mismatch):
+            if cache.content["of"] == [version, gpu.name]:
+                self.timings = cache
+            return self.timings is cache
+
+    class TimingCache:
+        def __init__(self, content):
+            self.content = content
+
+        def serialize(self):
+            return memoryview(json.dumps(self.content).encode())
 
     class Network:
         def __init__(self, flags):
@@ -262,8 +308,14 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
         def set_output_type(self, index, dtype):
             self.output_type = dtype
 
+    def start(what, logger):
+        if what in gpu.refuses:
+            logger.log(ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
     class Builder:
         def __init__(self, logger):
+            start("builder", logger)
             self.logger = logger
 
         def create_network(self, flags=0):
@@ -286,6 +338,10 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             if any(set(profile.shapes) != dynamic for profile in config.profiles) or not config.profiles:
                 self.logger.log(ILogger.Severity.ERROR, "an optimization profile lacks shapes")
                 return None
+            measured = config.timings.content["kernels"] if config.timings else []
+            if Path(network.path).stem not in measured:
+                gpu.measured += 1
+                measured.append(Path(network.path).stem)
             monitor = getattr(config, "progress_monitor", None)
             if monitor:
                 monitor.phase_start("Building", None, 4)
@@ -331,9 +387,14 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
 
     class Runtime:
         def __init__(self, logger):
+            start("runtime", logger)
             self.logger = logger
 
         def deserialize_cuda_engine(self, plan):
+            if "loading" in gpu.refuses:
+                words = "[defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)"
+                self.logger.log(ILogger.Severity.ERROR, words)
+                return None
             try:
                 about, path = plan.split(b"\n")
                 about = json.loads(about)
@@ -351,10 +412,16 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             self.pictures = {node.name for node in self.session.get_inputs() if node.type == "tensor(uint8)"}
             self.profiles_in_use: set[int] = set()
             self.num_io_tensors = len(self.inputs) + len(self.outputs)
+            self.scratch = 0 if major == 11 else SCRATCH * self.most  # bytes; small graphs need none
             if major < 11:
-                self.device_memory_size = scratch
+                self.device_memory_size = self.scratch
             if major >= 10:
-                self.device_memory_size_v2 = scratch
+                self.device_memory_size_v2 = self.scratch
+
+        @property
+        def most(self):
+            """People."""
+            return max(sizes[-1][0] for name, sizes in self.about["profiles"][0].items() if name not in self.pictures)
 
         def get_tensor_name(self, index):
             return [*self.inputs, *self.outputs][index]
@@ -375,10 +442,10 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
         def __setattr__(self, name, value):
             """`device_memory` is a property without a getter."""
             assert name == "device_memory", name
-            self._place(value, scratch)
+            self._place(value, self.engine.scratch)
 
         def _place(self, address, size):
-            assert size >= scratch and gpu.holds(gpu.device, address, size) and address % 256 == 0
+            assert size >= self.engine.scratch and gpu.holds(gpu.device, address, size) and address % 256 == 0
             self.__dict__["place"] = address
 
         def _change(self, **what):
@@ -389,7 +456,9 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             self._change(profile=self.engine.about["profiles"][index], index=index)
             free = self.engine.about["shares_profiles"] or index not in self.engine.profiles_in_use
             self.engine.profiles_in_use.add(index)
-            return free
+            if not free or "profile" in gpu.refuses:
+                raise RuntimeError("Error in set optimization profile async.")
+            return True
 
         def set_input_shape(self, name, shape):
             least, _, most = self.profile.get(name, [[*shape]] * 3)
@@ -403,6 +472,8 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             return address % 256 == 0
 
         def infer_shapes(self):
+            if "shapes" in gpu.refuses:
+                raise RuntimeError("infer_shapes error code: -1")
             return sorted(set(self.engine.inputs) - set(self.shapes))
 
         def execute_async_v3(self, stream):
@@ -418,7 +489,10 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
                 assert not self.fresh, "the first run after a change must not be captured"
                 self.__dict__["was_captured"] = True
             self.__dict__["fresh"] = False
-            if stream != STREAM or len(people) != 1 or not inside or "place" not in self.__dict__:
+            may = gpu.captured is None or "capture" not in gpu.refuses
+            if stream != STREAM or len(people) != 1 or not inside or "place" not in self.__dict__ or not may:
+                return False
+            if gpu.last_error:  # looked at after every kernel
                 return False
             context = weakref.ref(self)  # the GPU keeps nothing alive
 
@@ -433,13 +507,12 @@ def _tensorrt(gpu: SimulatedGpu, version: str) -> types.ModuleType:
             return 1 if name in self.engine.pictures else 4
 
         def _compute(self, shapes):
-            assert gpu.holds(gpu.device, self.place, scratch), "the context's memory was freed"
+            assert gpu.holds(gpu.device, self.place, self.engine.scratch), "the context's memory was freed"
             tensors = {n: _at(self.addresses[n], shape, self._bytes_each(n)) for n, shape in shapes.items()}
             answer = self.engine.session.run(
                 list(self.engine.outputs), {name: tensors[name].copy() for name in self.engine.inputs}
             )
-            most = max(sizes[-1][0] for name, sizes in self.profile.items() if name not in self.engine.pictures)
-            wrong = 0.01 * self.engine.about["tf32"] + gpu.error.get(most, 0.0)
+            wrong = 0.01 * self.engine.about["tf32"] + gpu.error.get(self.engine.most, 0.0)
             wrong += 0.3 * (major == 8 and self.index > 0)  # so it was found on an H100
             for name, value in zip(self.engine.outputs, answer):
                 tensors[name][...] = value * np.float32(1 + wrong)

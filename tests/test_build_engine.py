@@ -33,6 +33,12 @@ def test_without_a_gpu_it_says_what_is_missing(capsys, tmp_path):
         pytest.skip("this machine has a GPU")
 
 
+def test_a_tensorrt_for_another_cuda_is_an_error_and_no_traceback(monkeypatch, capsys, tmp_path):
+    SimulatedGpu().install(monkeypatch).refuses = {"builder"}
+    assert build_engine.main(["--engine-cache", str(tmp_path)]) == 1
+    assert "build_engine: TensorRT 10.3.0 cannot start CUDA" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, words", [(["--bundle", "nothing"], "no weights bundle"), (["--precision", "fp8"], "fp16, fp32")]
 )

@@ -1,6 +1,7 @@
 """Laws of the engines on disk: never half of one, never one of another key, never built twice at once."""
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import textwrap
 
 import pytest
 
-from hmr_ros.backends.engine_cache import EngineCache, EngineKey
+from hmr_ros.backends.engine_cache import EngineCache, EngineKey, StalePlan
 from hmr_ros.backends.graph import BackendError
 
 KEY = EngineKey("adapt", "a" * 64, "Orin, compute capability 8.7", "10.3.0", "fp32", ((1, 1, 1), (2, 4, 8)))
@@ -39,6 +40,7 @@ def test_built_once(cache):
         {"tensorrt": "10.16.0"},
         {"precision": "fp16"},
         {"people": (1, 1, 2)},
+        {"recipe": 2},
     ],
 )
 def test_everything_in_the_key_counts(cache, change):
@@ -81,16 +83,27 @@ def test_what_the_library_does_not_load_is_built_anew(cache):
 
     def load(plan):
         if plan == b"old":
-            raise BackendError("of another version")
+            raise StalePlan("of another version")
         return plan
 
     assert cache.engine(KEY, lambda: b"new", load) == b"new"
     assert engine(cache) == (b"new", False)
 
 
+def test_whatever_else_goes_wrong_with_a_plan_leaves_it_as_it_is(cache):
+    engine(cache)
+
+    def load(plan):
+        raise BackendError("out of memory")
+
+    with pytest.raises(BackendError, match="out of memory"):
+        cache.engine(KEY, lambda: pytest.fail("built anew"), load)
+    assert engine(cache) == (b"a plan\nof two lines", False)
+
+
 def test_a_plan_that_is_no_good_even_when_new_is_an_error(cache):
     def load(plan):
-        raise BackendError("no good")
+        raise StalePlan("no good")
 
     with pytest.raises(BackendError, match="no good"):
         cache.engine(KEY, lambda: b"new", load)
@@ -101,6 +114,30 @@ def test_failing_to_build_leaves_nothing_behind(cache):
         cache.engine(KEY, lambda: (_ for _ in ()).throw(BackendError("unsupported")), lambda plan: plan)
     assert not [file for file in cache.folder.iterdir() if file.suffix != ".lock"]
     assert engine(cache)[1]
+
+
+@pytest.mark.parametrize("call", ["tempfile.mkstemp", "os.fsync", "os.replace"])
+def test_a_plan_that_cannot_be_kept_is_used_all_the_same(cache, monkeypatch, caplog, call):
+    def fail(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"hmr_ros.backends.engine_cache.{call}", fail)
+        assert engine(cache) == (b"a plan\nof two lines", True)
+    assert "cannot be kept" in caplog.text and "No space left" in caplog.text
+    assert not [file for file in cache.folder.iterdir() if file.suffix != ".lock"]
+    assert engine(cache)[1]
+
+
+def test_timings_are_kept_for_a_gpu_and_a_version(cache):
+    engine(cache)
+    cache.keep_timings(KEY, b"measured\nby hand")
+    assert cache.timings(dataclasses.replace(KEY, graph="encode", precision="fp16")) == b"measured\nby hand"
+    for change in ({"gpu": "Thor"}, {"tensorrt": "10.16.0"}):
+        assert cache.timings(dataclasses.replace(KEY, **change)) == b""
+    (file,) = cache.folder.glob("*.timings")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert cache.timings(KEY) == b""
 
 
 def test_reading_needs_no_right_to_write(cache):

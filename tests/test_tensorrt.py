@@ -3,14 +3,16 @@
 `python -m pytest -m gpu tests/test_tensorrt.py` runs those that prove it on a machine with a GPU.
 """
 
+import ctypes
 import dataclasses
 import gc
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
-from simulated_gpu import REAL, VERSIONS, CudaError, SimulatedGpu, set_up
+from simulated_gpu import REAL, SCRATCH, VERSIONS, CudaError, SimulatedGpu, set_up
 
 from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.device_graph import DeviceGraph
@@ -21,7 +23,7 @@ from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph
 from hmr_ros.backends.tensorrt import PEOPLE
 from hmr_ros.bundle import BODY_INPUTS, GRAPHS, BundleError, load_bundle
 from hmr_ros.camera import Camera
-from hmr_ros.config import ModelConfig, PipelineConfig, TtoConfig, WarmStartConfig
+from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConfig, WarmStartConfig
 from hmr_ros.factory import build_pipeline, load_graphs, load_model, load_weights, make_regressor, no_progress
 from hmr_ros.regressor import Observation
 from hmr_ros.rotation import rotvec_to_rotmat
@@ -30,8 +32,10 @@ from hmr_ros.types import Frame, Keypoints
 
 
 @pytest.fixture(params=[*VERSIONS, pytest.param(REAL, marks=pytest.mark.gpu)])
-def machine(request, monkeypatch):
+def folder(request, monkeypatch, tmp_path):
+    """Where engines are kept. On a real machine where `build_engine` keeps them, for building takes minutes."""
     set_up(request.param, monkeypatch)
+    return "" if request.param == REAL else str(tmp_path / "engines")
 
 
 @pytest.fixture
@@ -63,14 +67,14 @@ def observation(people, seed=0):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_every_graph_equals_its_golden_pair(machine, name, tmp_path):
+def test_every_graph_equals_its_golden_pair(folder, name):
     bundle = load_bundle("default")
-    check_golden(engines(tmp_path).graph(bundle, name), name, bundle, "TensorRT")
+    check_golden(engines(folder).graph(bundle, name), name, bundle, "TensorRT")
 
 
-def test_frames_are_those_of_the_reference_whatever_the_number_of_people(machine, weights, tmp_path):
+def test_frames_are_those_of_the_reference_whatever_the_number_of_people(folder, weights):
     body, bundle = weights
-    config = ModelConfig(backend="tensorrt", precision="fp32", engine_cache=str(tmp_path))
+    config = ModelConfig(backend="tensorrt", precision="fp32", engine_cache=folder)
     reference, ours = (load_graphs(c, body, bundle).graphs for c in (ModelConfig(backend="onnxruntime"), config))
     for number, people in enumerate((1, 4, 2, 9, 1)):
         fits = []
@@ -83,23 +87,23 @@ def test_frames_are_those_of_the_reference_whatever_the_number_of_people(machine
         np.testing.assert_allclose(fit.pose.rotmat, expected.pose.rotmat, atol=5e-3)
 
 
-def test_more_people_than_the_engine_takes(machine, tmp_path):
+def test_more_people_than_the_engine_takes(folder):
     bundle = load_bundle("default")
     with pytest.raises(BackendError, match="33 people: the engine takes 1 to 32"):
-        engines(tmp_path).graph(bundle, "encode")(**vars(observation(33)))
+        engines(folder).graph(bundle, "encode")(**vars(observation(33)))
 
 
-def test_a_graph_that_tensorrt_cannot_read(machine, tmp_path):
+def test_a_graph_that_tensorrt_cannot_read(folder, tmp_path):
     copy = tmp_path / "bundle"
     shutil.copytree(load_bundle("default").path, copy)
     bundle = load_bundle(str(copy))
     (copy / "adapt.onnx").write_bytes(b"not a graph")
     with pytest.raises(BackendError, match=r"TensorRT \S+ cannot read .*adapt.onnx.*onnxruntime"):
-        engines(tmp_path / "cache").graph(bundle, "adapt")
+        engines(folder).graph(bundle, "adapt")
 
 
-def test_wrong_inputs_are_named(machine, tmp_path):
-    graph = engines(tmp_path).graph(load_bundle("default"), "encode")
+def test_wrong_inputs_are_named(folder):
+    graph = engines(folder).graph(load_bundle("default"), "encode")
     inputs = vars(observation(2))
     with pytest.raises(ValueError, match="the graph also takes bbox_info"):
         graph(**{n: a for n, a in inputs.items() if n != "bbox_info"})
@@ -222,13 +226,106 @@ def test_an_error_on_the_gpu_is_raised_and_what_was_going_up_is_sent_again(adapt
     np.testing.assert_array_equal(graph(**inputs)["loss"], expected["loss"])
 
 
+def test_after_a_launch_that_failed_the_same_call_gives_the_right_state(adapt, gpu):
+    graph, inputs, reference = adapt
+    state = graph(**inputs)["new_state"]
+    expected = reference(**{**load_bundle("default").golden("adapt")[0], "state": state})
+    gpu.launch, working = lambda graph: (CudaError.cudaErrorInvalidValue,), gpu.launch
+    with pytest.raises(BackendError):
+        graph(**{**inputs, "state": state})
+    gpu.launch = working
+    for name, value in graph(**{**inputs, "state": state}).items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what", ["capture", "end of capture", "graph"])
+def test_what_cannot_be_captured_runs_without_and_that_is_said_once(
+    version, what, weights, monkeypatch, tmp_path, caplog
+):
+    gpu = SimulatedGpu().install(monkeypatch, version)
+    gpu.refuses = {what}
+    body, bundle = weights
+    config = ModelConfig(backend="tensorrt", engine_cache=str(tmp_path))
+    graphs = load_graphs(config, body, bundle, people=2).graphs
+    start = make_regressor(bundle, graphs)(observation(2))
+    fit = Optimiser(graphs["adapt"], graphs["readout"])(start, TtoConfig(max_steps=3, tolerance=0.0))
+    assert fit.report.steps == 3 and (fit.report.loss_after < fit.report.loss_before).all()
+    assert not gpu.launches and not gpu.graphs and not gpu.last_error
+    assert caplog.text.count("no CUDA graphs here") == 1
+
+
 def test_everything_is_given_back(gpu, weights, tmp_path):
     body, bundle = weights
     loaded = load_graphs(ModelConfig(backend="tensorrt", engine_cache=str(tmp_path)), body, bundle, people=3)
-    assert gpu.device and gpu.pinned
+    assert gpu.device and gpu.pinned and gpu.graphs
     del loaded
     gc.collect()
+    assert not gpu.device and not gpu.pinned and not gpu.graphs
+
+
+def scratch_memory(gpu):
+    """Bytes of each piece there is."""
+    return [memory.span for memory in gpu.device.values() if memory.span % 256]
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.3.0"])
+def test_all_engines_share_one_piece_of_scratch_memory(version, weights, monkeypatch, tmp_path):
+    gpu = SimulatedGpu().install(monkeypatch, version)
+    body, bundle = weights
+    loaded = load_graphs(ModelConfig(backend="tensorrt", engine_cache=str(tmp_path)), body, bundle, people=3)
+    assert len(loaded.graphs) == len(GRAPHS) and scratch_memory(gpu) == [SCRATCH * PEOPLE[-1][-1]]
+
+
+def test_a_larger_engine_that_comes_later_leaves_those_before_their_memory(gpu, tmp_path):
+    bundle, shared = load_bundle("default"), engines(tmp_path)
+    reference = OnnxRuntimeGraph(bundle.graph_path("encode"))
+    graphs = {}
+    for count, ranges in ((1, PEOPLE[:1]), (8, PEOPLE[:2])):
+        graphs[count] = shared.graph_in(
+            bundle.graph_path("encode"), "encode", bundle.graph_sha256("encode"), ranges=ranges
+        )
+        for people, graph in graphs.items():
+            given = vars(observation(people))
+            np.testing.assert_array_equal(graph(**given)["features"], reference(**given)["features"])
+    assert sorted(scratch_memory(gpu)) == [SCRATCH, 8 * SCRATCH]
+    del graphs[1], graph
+    gc.collect()
+    assert scratch_memory(gpu) == [8 * SCRATCH]
+
+
+class Onlooker:
+    """An engine that computes nothing, and keeps what the first run finds in its inputs."""
+
+    inputs = {"image": (1, -1, -1, 3), "x": (-1, 8), "state": (-1, 8)}
+    outputs = {"new_state": (-1, 8)}
+    max_people = 1
+
+    def __init__(self, gpu, inputs):
+        self.gpu, self.found = gpu, None
+        self.inputs = {name: self.inputs[name] for name in inputs}
+
+    def prepare(self, shapes, addresses):
+        def look():
+            if self.found is None:
+                self.found = {name: ctypes.string_at(addresses[name], 32) for name in self.inputs}
+
+        return lambda: self.gpu.enqueue(look)
+
+
+def test_the_first_run_reads_nothing_that_was_not_written(gpu):
+    engine = Onlooker(gpu, ("image", "x", "state"))
+    graph = DeviceGraph(engine, Cuda())
+    graph.make_ready(1)
+    graph(image=np.full((1, 4, 4, 3), 7, np.uint8), x=np.ones((1, 8), np.float32), state=np.ones((1, 8), np.float32))
+    assert engine.found == {"image": bytes([7] * 32), "x": bytes(32), "state": bytes(32)}
+
+
+def test_no_memory_for_pictures_where_none_are_seen(gpu):
+    graph = DeviceGraph(Onlooker(gpu, ("x", "state")), Cuda())
     assert not gpu.device and not gpu.pinned
+    graph(x=np.ones((1, 8), np.float32), state=np.ones((1, 8), np.float32))
+    assert len(gpu.device) == len(gpu.pinned) == 3  # inputs, and outputs in turns
 
 
 def test_numbers_of_people_are_made_ready_at_load(gpu, weights, tmp_path):
@@ -288,6 +385,10 @@ def test_engines_are_built_once_and_again_for_another_gpu_version_or_precision(m
     assert [builds(), builds()] == [each, 0]
     others = builds(name="Simulated Thor"), builds(capability=(8, 9)), builds("11.1.0"), builds(precision="fp16")
     assert others == (each,) * 4
+    assert builds(multiprocessors=8) == each  # another module or power mode
+    monkeypatch.setattr("hmr_ros.backends.engines.RECIPE", 99)
+    assert builds() == each
+    monkeypatch.undo()
     assert builds() == builds(name="Simulated Thor") == 0
 
 
@@ -300,6 +401,50 @@ def test_a_plan_that_tensorrt_refuses_is_built_anew(gpu, tmp_path, monkeypatch):
     assert cuda.device_name == "Simulated Orin"
     engines(tmp_path).graph(bundle, "encode")
     assert gpu.builds == 2 * len(PEOPLE)
+
+
+def test_what_was_measured_for_one_engine_is_not_measured_again(monkeypatch, tmp_path):
+    bundle = load_bundle("default")
+
+    def measured(graph, version="10.3.0", **gpu):
+        machine = SimulatedGpu(**gpu).install(monkeypatch, version)
+        for plan in tmp_path.glob("*.plan"):
+            plan.unlink()
+        engines(tmp_path).graph(bundle, graph)
+        assert machine.builds == len(PEOPLE)
+        return machine.measured
+
+    assert [measured("encode"), measured("encode"), measured("adapt"), measured("encode")] == [1, 0, 1, 0]
+    assert [measured("encode", "8.6.1"), measured("encode", multiprocessors=8)] == [1, 1]
+    for file in tmp_path.glob("*.timings"):
+        file.write_bytes(file.read_bytes()[:-1])
+    assert [measured("encode"), measured("encode")] == [1, 0]
+
+
+def test_what_was_measured_elsewhere_is_left(gpu, tmp_path):
+    path, silent = load_bundle("default").graph_path("encode"), lambda share: None
+    _, timings = engines(tmp_path)._tensorrt.build(path, False, PEOPLE[0], silent)
+    gpu.name = "another to TensorRT"
+    _, again = engines(tmp_path)._tensorrt.build(path, False, PEOPLE[0], silent, timings)
+    assert gpu.measured == 2 and json.loads(again)["of"] == ["10.3.0", "another to TensorRT"]
+
+
+def test_a_good_plan_that_does_not_fit_into_memory_is_kept(gpu, tmp_path):
+    bundle = load_bundle("default")
+    engines(tmp_path).graph(bundle, "encode")
+    gpu.refuses = {"loading"}
+    with pytest.raises(BackendError, match="cannot load the plan: .*out of memory"):
+        engines(tmp_path).graph(bundle, "encode")
+    assert gpu.builds == len(PEOPLE)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what, words", [("profile", "optimization profile"), ("shapes", "infer_shapes error")])
+def test_errors_of_the_bindings_are_ours(version, what, words, monkeypatch, tmp_path):
+    gpu = SimulatedGpu().install(monkeypatch, version)
+    gpu.refuses = {what}
+    with pytest.raises(BackendError, match=f"refused .*{words}"):
+        engines(tmp_path).graph(load_bundle("default"), "encode")(**vars(observation(1)))
 
 
 # -- what is missing -----------------------------------------------------------------------------------------------------
@@ -335,8 +480,15 @@ def test_no_gpu(gpu, change, words):
 
 def test_no_tensorrt(gpu, monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
-    with pytest.raises(BackendError, match="comes with JetPack"):
+    with pytest.raises(BackendError, match="python3-libnvinfer.*tensorrt-cu12"):
         engines(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["runtime", "builder"])
+def test_a_tensorrt_for_another_cuda_than_the_drivers(gpu, tmp_path, what):
+    gpu.refuses = {what}
+    with pytest.raises(BackendError, match="error: 35.*major version of CUDA.*tensorrt-cu12"):
+        engines(tmp_path).graph(load_bundle("default"), "encode")
 
 
 def test_a_tensorrt_that_is_too_old(monkeypatch, tmp_path):
@@ -357,6 +509,15 @@ def test_asking_for_tensorrt_without_it_is_an_error(weights):
 
 def test_device_graphs_are_graphs(gpu, tmp_path):
     assert isinstance(engines(tmp_path).graph(load_bundle("default"), "encode"), DeviceGraph)
+
+
+def test_graphs_and_detector_share_one_stream_and_its_memory(gpu, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("hmr_ros.factory.Engines", lambda *arguments: made.append(Engines(*arguments)) or made[-1])
+    monkeypatch.setattr("hmr_ros.factory.BlazePose", lambda config, load: types.SimpleNamespace(config=config))
+    model = ModelConfig(backend="tensorrt", engine_cache=str(tmp_path))
+    build_pipeline(PipelineConfig(model=model, keypoints=KeypointsConfig(backend="tensorrt")))
+    assert len(made) == 1
 
 
 def test_whole_frames_are_those_of_the_reference(gpu, tmp_path):

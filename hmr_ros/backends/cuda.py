@@ -6,8 +6,10 @@ It is the first GPU that CUDA shows; `CUDA_VISIBLE_DEVICES` chooses another. One
 from __future__ import annotations
 
 import ctypes
+import logging
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from hmr_ros.backends.graph import BackendError
 
 ALIGNMENT = 256
 """Bytes; what TensorRT asks of every address."""
+_log = logging.getLogger(__name__)
 
 
 class Cuda:
@@ -26,7 +29,12 @@ class Cuda:
         self._check(self._api.cudaSetDevice(0))
         properties = self._check(self._api.cudaGetDeviceProperties(0))
         self.device_name = properties.name.decode().rstrip("\0")
-        self.compute_capability = f"{properties.major}.{properties.minor}"
+        # All Jetsons of a generation have one name; their power modes switch multiprocessors off.
+        self.description = (
+            f"{self.device_name}, compute capability {properties.major}.{properties.minor}, "
+            f"{properties.multiProcessorCount} multiprocessors"
+        )
+        self._captures = True
         stream = self._check(self._api.cudaStreamCreateWithFlags(self._api.cudaStreamNonBlocking))
         self.stream = int(stream)
         weakref.finalize(self, self._api.cudaStreamDestroy, stream).atexit = False
@@ -34,7 +42,7 @@ class Cuda:
     def allocate(self, size: int) -> DeviceBuffer:
         """`size` bytes on the GPU, freed with the object."""
         address = int(self._check(self._api.cudaMalloc(max(size, 1))))
-        return DeviceBuffer(address, self._api.cudaFree)
+        return DeviceBuffer(address, size, self._api.cudaFree)
 
     def allocate_pinned(self, size: int) -> np.ndarray:
         """(size,) uint8 in page-locked host memory, from which copies to the GPU are fastest; freed with the last view of it."""
@@ -57,17 +65,31 @@ class Cuda:
         self._check(self._api.cudaStreamSynchronize(self.stream))
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What `work` puts into the stream, as one CUDA graph: calling the result starts all of it at once."""
+        """What `work` puts into the stream, as one CUDA graph: calling the result starts all of it at once.
+
+        `work` itself where that is not to be had: not everything that runs may be captured.
+        """
+        try:
+            return _Replay(self, self._record(work), work)
+        except BackendError as error:
+            self._api.cudaGetLastError()  # else whoever asks next is told of it
+            if self._captures:
+                _log.warning("no CUDA graphs here, so calls take longer: %s", error)
+            self._captures = False
+            return work
+
+    def _record(self, work: Callable[[], None]) -> Any:
+        """An executable CUDA graph."""
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal  # other threads may allocate meanwhile
         self._check(self._api.cudaStreamBeginCapture(self.stream, mode))
-        try:
-            work()
-        finally:
-            captured = self._api.cudaStreamEndCapture(self.stream)
-        graph = self._check(captured)
-        executable = self._check(self._api.cudaGraphInstantiate(graph, 0))
-        self._check(self._api.cudaGraphDestroy(graph))
-        return _Replay(self, executable, work)
+        with ExitStack() as afterwards:
+            try:
+                work()
+            finally:  # the stream must not stay as it is, whatever `work` raises
+                ended = self._api.cudaStreamEndCapture(self.stream)
+                if int(ended[1] or 0):  # cuda-python 12.6 gives one of 0 where there is none
+                    afterwards.callback(self._api.cudaGraphDestroy, ended[1])
+            return self._check(self._api.cudaGraphInstantiate(self._check(ended), 0))
 
     def elapsed_ms(self, work: Callable[[], None]) -> float:
         """Time on the GPU from the first to the last operation that `work` puts into the stream, by CUDA events."""
@@ -92,9 +114,29 @@ class Cuda:
 class DeviceBuffer:
     """Memory on the GPU."""
 
-    def __init__(self, address: int, free: Callable[[int], object]):
-        self.address = address
+    def __init__(self, address: int, size: int, free: Callable[[int], object]):
+        self.address, self.size = address, size
         weakref.finalize(self, free, address).atexit = False
+
+
+class Scratch:
+    """Memory that work needs only while it runs: one buffer for all, for they run one after the other.
+
+    As large as the largest so far has asked for; those that have a smaller one by then keep it.
+    """
+
+    def __init__(self, cuda: Cuda):
+        self._cuda, self._wanted = cuda, 0
+        self._buffer: DeviceBuffer | None = None
+
+    def want(self, size: int) -> None:
+        self._wanted = max(self._wanted, size)
+
+    def get(self) -> DeviceBuffer:
+        """Not before all that are known have said what they want: what is handed out does not grow."""
+        if self._buffer is None or self._buffer.size < self._wanted:
+            self._buffer = self._cuda.allocate(self._wanted)
+        return self._buffer
 
 
 class _Replay:
@@ -119,7 +161,7 @@ def _import_api() -> Any:
     except ImportError as error:
         raise BackendError(
             f"cuda-python does not import ({error}): `pip install 'cuda-python>=12.6.1,<13'` where nvidia-smi says CUDA 12, "
-            "'cuda-python>=13' where it says 13"
+            "'cuda-python>=13' where it says 13; on JetPack 6 cuda-python==12.6.2.post1"
         ) from error
     status, count = runtime.cudaGetDeviceCount()
     if status != runtime.cudaError_t.cudaSuccess:

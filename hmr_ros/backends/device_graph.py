@@ -92,13 +92,15 @@ class _Programs:
     def show(self, given: dict[str, np.ndarray]) -> None:
         """Learn the picture's size, and start sending it up."""
         shapes = {name: np.shape(given[name]) for name in self._pictures}
-        if shapes != self._picture.shapes:
+        is_new = shapes != self._picture.shapes
+        if is_new:
             for name, shape in shapes.items():
                 _check_shape(name, shape, self._engine.inputs[name])
             self._made.clear()
             self._picture = _Block(self._cuda, shapes, np.uint8)
-            self._make_those_ready()
         self._picture.upload({name: given[name] for name in self._pictures})
+        if is_new:
+            self._make_those_ready()
 
     def of(self, people: int) -> _Program:
         """What runs this many people; made when first asked for, which takes some milliseconds."""
@@ -123,6 +125,8 @@ class _Program:
         self._feedback = {name: f"new_{name}" for name in inputs if f"new_{name}" in outputs}
         self._inputs = _Block(cuda, {n: s for n, s in inputs.items() if n not in self._feedback})
         self._outputs = [_Block(cuda, outputs) for _ in range(2 if self._feedback else 1)]
+        for block in (self._inputs, *self._outputs):  # the first runs read them
+            block.clear()
         shapes = inputs | picture.shapes
         self._turns = [self._capture(engine, shapes, turn) for turn in range(len(self._outputs))]
         self._turn = 0
@@ -153,11 +157,11 @@ class _Program:
         return answer
 
     def device_ms(self) -> float:
-        for name in self._feedback:  # what the run writes is nobody's
-            self._resident.pop(name, None)
         return self._cuda.elapsed_ms(self._launch)
 
     def _launch(self) -> None:
+        for name in self._feedback:  # until it was waited for, what the run writes is nobody's
+            self._resident.pop(name, None)
         self._turn = (self._turn + 1) % len(self._turns)
         self._turns[self._turn]()
 
@@ -173,15 +177,16 @@ class _Program:
 
 
 class _Block:
-    """Some tensors of one type side by side, on the GPU and in page-locked host memory."""
+    """Some tensors of one type side by side, on the GPU and in page-locked host memory; of no tensors, nothing anywhere."""
 
     def __init__(self, cuda: Cuda, shapes: Shapes, dtype: type = np.float32):
         self._cuda, self.shapes = cuda, shapes
         sizes = [np.dtype(dtype).itemsize * int(np.prod(shape)) for shape in shapes.values()]
         ends = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
-        size = max(int(ends[-1]), 1)
-        self._device, self._host = cuda.allocate(size), cuda.allocate_pinned(size)
-        self._host[:] = 0
+        size = int(ends[-1])
+        if shapes:
+            self._device, self._host = cuda.allocate(size), cuda.allocate_pinned(size)
+            self._host[:] = 0
         self._spans = {name: (int(s), int(s) + size) for name, s, size in zip(shapes, ends, sizes)}
         self.addresses = {name: self._device.address + start for name, (start, _) in self._spans.items()}
         self.views = {n: self._host[slice(*self._spans[n])].view(dtype).reshape(s) for n, s in shapes.items()}
@@ -196,6 +201,11 @@ class _Block:
         start = min(self._spans[name][0] for name in values)
         end = max(self._spans[name][1] for name in values)
         self._cuda.upload(self._device.address + start, self._host[start:end])
+
+    def clear(self) -> None:
+        """Zeros on the GPU, before anything else was written."""
+        if self.shapes:
+            self._cuda.upload(self._device.address, self._host)
 
     def download(self) -> None:
         self._cuda.download(self._host, self._device.address)

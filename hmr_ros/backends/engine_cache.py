@@ -1,7 +1,8 @@
 """Compiled engines on disk: found again by everything that they depend on, written whole or not at all.
 
 A file holds one line of JSON (the key, and the plan's sha256) and the plan. A file that is cut short, altered or of another key
-is as good as none. Two processes that want the same engine don't build it twice: the second waits.
+is as good as none. Two processes that want the same engine don't build it twice: the second waits. Beside the plans lies what
+TensorRT has measured to build them, in the same form.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class StalePlan(BackendError):
+    """The library does not take the plan: another must be built."""
+
+
 @dataclass(frozen=True)
 class EngineKey:
     """What a plan depends on."""
@@ -32,16 +37,18 @@ class EngineKey:
     """Name of the graph; only for people who look into the folder."""
     graph_sha256: str
     gpu: str
-    """Name and compute capability."""
+    """As `Cuda.description` says."""
     tensorrt: str
     precision: str
     people: tuple[int, int, int]
     pictures: tuple[tuple[int, int], ...] = ()
     """Numbers of people and sizes of pictures that kernels are chosen for."""
+    recipe: int = 0
+    """Of `tensorrt.RECIPE`: how the plan is built."""
 
     @property
     def file_name(self) -> str:
-        return f"{self.graph}-{hashlib.sha256(_canonical(self)).hexdigest()[:16]}.plan"
+        return f"{self.graph}-{_digest(asdict(self))}.plan"
 
 
 class EngineCache:
@@ -52,7 +59,7 @@ class EngineCache:
         self.folder = Path(folder).expanduser() if folder else default
 
     def engine(self, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
-        """What `load` makes of the plan for `key`: the one in the folder, or, where `load` does not take it, a new one."""
+        """What `load` makes of the plan for `key`: the one in the folder, or, where that is a StalePlan, a new one."""
         found = self._find(key, load)  # without the lock: a robot's folder may be read-only
         if found is not None:
             return found
@@ -60,44 +67,50 @@ class EngineCache:
             found = self._find(key, load)  # whoever had the lock before has built it
             if found is None:
                 plan = build()
-                self._write(key, plan)
+                self._write(key.file_name, asdict(key), plan)
                 found = load(plan)
             return found
 
+    def timings(self, key: EngineKey) -> bytes:
+        """What was measured in earlier builds for the same GPU and TensorRT; empty where nothing was."""
+        return self._read(*_about_timings(key)) or b""
+
+    def keep_timings(self, key: EngineKey, timings: bytes) -> None:
+        self._write(*_about_timings(key), timings)
+
     def _find(self, key: EngineKey, load: Callable[[bytes], T]) -> T | None:
-        plan = self._read(key)
+        plan = self._read(key.file_name, asdict(key))
         try:
             return None if plan is None else load(plan)
-        except BackendError as error:
+        except StalePlan as error:
             _log.warning("%s is built anew: %s", self.folder / key.file_name, error)
             return None
 
-    def _read(self, key: EngineKey) -> bytes | None:
-        path = self.folder / key.file_name
+    def _read(self, name: str, about: dict) -> bytes | None:
+        path = self.folder / name
         try:
-            header, _, plan = path.read_bytes().partition(b"\n")
+            header, _, content = path.read_bytes().partition(b"\n")
         except OSError:  # none, or none that we may read
             return None
-        if header != _header(key, plan):
-            _log.warning("%s is damaged: it is built anew", path)
+        if header != _header(about, content):
+            _log.warning("%s is damaged: it is made anew", path)
             return None
-        return plan
+        return content
 
-    def _write(self, key: EngineKey, plan: bytes) -> None:
+    def _write(self, name: str, about: dict, content: bytes) -> None:
         """Under another name first: whoever reads finds all of it or nothing, even after a power cut."""
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=key.file_name, suffix=".part")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_header(key, plan) + b"\n" + plan)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.folder / key.file_name)
-        except OSError as error:
-            raise BackendError(
-                f"the engine cannot be kept in {self.folder} ({error}): see `model.engine_cache`"
-            ) from error
-        finally:
-            Path(name).unlink(missing_ok=True)
+            handle, part = tempfile.mkstemp(dir=self.folder, prefix=name, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_header(about, content) + b"\n" + content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, self.folder / name)
+            finally:
+                Path(part).unlink(missing_ok=True)
+        except OSError as error:  # what it is about is in memory, and of use now
+            _log.warning("%s cannot be kept, and is made anew at the next start: %s", self.folder / name, error)
 
     @contextmanager
     def _lock(self, key: EngineKey) -> Iterator[None]:
@@ -118,9 +131,19 @@ class EngineCache:
             yield
 
 
-def _header(key: EngineKey, plan: bytes) -> bytes:
-    return json.dumps({**asdict(key), "sha256": hashlib.sha256(plan).hexdigest()}, sort_keys=True).encode()
+def _about_timings(key: EngineKey) -> tuple[str, dict]:
+    """Name of the file, and what it depends on."""
+    about = {"gpu": key.gpu, "tensorrt": key.tensorrt}
+    return f"{_digest(about)}.timings", about
 
 
-def _canonical(key: EngineKey) -> bytes:
-    return json.dumps(asdict(key), sort_keys=True).encode()
+def _header(about: dict, content: bytes) -> bytes:
+    return _canonical({**about, "sha256": hashlib.sha256(content).hexdigest()})
+
+
+def _digest(about: dict) -> str:
+    return hashlib.sha256(_canonical(about)).hexdigest()[:16]
+
+
+def _canonical(about: dict) -> bytes:
+    return json.dumps(about, sort_keys=True).encode()

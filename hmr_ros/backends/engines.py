@@ -10,7 +10,7 @@ from pathlib import Path
 from hmr_ros.backends.cuda import Cuda
 from hmr_ros.backends.device_graph import DeviceGraph, Shapes, people_in
 from hmr_ros.backends.engine_cache import EngineCache, EngineKey
-from hmr_ros.backends.tensorrt import PEOPLE, PICTURES, TensorRt, TensorRtEngine
+from hmr_ros.backends.tensorrt import PEOPLE, PICTURES, RECIPE, TensorRt, TensorRtEngine
 from hmr_ros.bundle import Bundle
 
 Progress = Callable[[str, float], None]
@@ -49,11 +49,12 @@ class Engines:
         key = EngineKey(
             graph=name,
             graph_sha256=sha256,
-            gpu=f"{self.cuda.device_name}, compute capability {self.cuda.compute_capability}",
+            gpu=self.cuda.description,
             tensorrt=self._tensorrt.version,
             precision="fp16" if half else "fp32",
             people=people,
             pictures=PICTURES,
+            recipe=RECIPE,
         )
 
         def progress(share: float) -> None:
@@ -63,8 +64,9 @@ class Engines:
             many = f"{people[0]} to {people[-1]} people"
             _log.info("building the TensorRT engine of '%s' for %s on %s: once, may take minutes", name, many, key.gpu)
             began = time.monotonic()
-            plan = self._tensorrt.build(file, half, people, progress)
-            _log.info("built '%s' in %.0f s, kept in %s", name, time.monotonic() - began, self._cache.folder)
+            plan, timings = self._tensorrt.build(file, half, people, progress, self._cache.timings(key))
+            self._cache.keep_timings(key, timings)
+            _log.info("built '%s' in %.0f s", name, time.monotonic() - began)
             return plan
 
         return self._cache.engine(key, build, lambda plan: self._tensorrt.load(plan, people[-1]))

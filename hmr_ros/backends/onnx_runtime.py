@@ -25,7 +25,8 @@ class OnnxRuntimeGraph:
 
         if provider not in ort.get_available_providers():
             raise BackendError(
-                f"the installed onnxruntime {ort.__version__} has no {provider}: `pip install onnxruntime-gpu` in its place"
+                f"the installed onnxruntime {ort.__version__} has no {provider}: `pip install onnxruntime-gpu` in its place; "
+                "PyPI has none for JetPack 6, whose own index NVIDIA's Jetson pages name"
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hmr_ros.backends.engines import Engines
 from hmr_ros.backends.graph import BackendError, Graph
 from hmr_ros.bundle import BundleError
 
@@ -25,6 +26,8 @@ class Loaded:
     """The backend, with version and device where they matter."""
     reason: str = ""
     """One line: why this backend and none before it."""
+    engines: Engines | None = None
+    """Where the graphs come from, if they are TensorRT's."""
 
 
 def first_that_works(candidates: dict[str, Make]) -> Loaded:

@@ -7,12 +7,14 @@ coarse for the gradients in these graphs. Plans hold for one GPU and one version
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hmr_ros.backends.cuda import Cuda
+from hmr_ros.backends.cuda import Cuda, DeviceBuffer, Scratch
 from hmr_ros.backends.device_graph import Shapes, is_picture
+from hmr_ros.backends.engine_cache import StalePlan
 from hmr_ros.backends.graph import BackendError
 from hmr_ros.bundle import EXACT
 from hmr_ros.crop import LARGEST_PICTURE
@@ -24,7 +26,10 @@ Not one engine with three profiles: TensorRT 8.6.0 on an H100 computed such engi
 pair noticed), and rightly for any number with one profile."""
 PICTURES = ((16, 16), (720, 1280), LARGEST_PICTURE)
 """Height and width of pictures, where a graph sees one: at least, mostly, at most."""
+RECIPE = 1
+"""To be raised with every change of how plans are built from the same file: those in people's folders are then built anew."""
 OLDEST = (8, 6)
+BY_PIP = "`pip install tensorrt-cu13`, or tensorrt-cu12 where nvidia-smi says CUDA 12"
 _log = logging.getLogger(__name__)
 
 
@@ -37,23 +42,32 @@ class TensorRt:
             import tensorrt
         except (ImportError, OSError) as error:
             raise BackendError(
-                f"TensorRT does not import ({error}): it comes with JetPack (`apt install tensorrt`; a virtual environment needs "
-                "--system-site-packages), or `pip install tensorrt` on x86-64"
+                f"TensorRT does not import ({error}): on a Jetson `apt install python3-libnvinfer` (a virtual environment needs "
+                f"--system-site-packages); on x86-64 {BY_PIP}"
             ) from error
         self.version = str(tensorrt.__version__)
         if tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST:
             raise BackendError(f"TensorRT {self.version} is too old: 8.6 or newer (JetPack 6 or newer)")
-        self.api, self.cuda, self._complaints = tensorrt, cuda, []
+        self.api, self.cuda, self.scratch = tensorrt, cuda, Scratch(cuda)
+        self._complaints: deque[str] = deque(maxlen=3)
         self._logger = _logger(tensorrt, self._complaints)
-        self._runtime = tensorrt.Runtime(self._logger)
+        self._runtime = self._start(tensorrt.Runtime)
 
-    def build(self, path: Path, half: bool, people: tuple[int, int, int], progress: Callable[[float], None]) -> bytes:
-        """A plan of the ONNX file; takes seconds to minutes.
+    def build(
+        self,
+        path: Path,
+        half: bool,
+        people: tuple[int, int, int],
+        progress: Callable[[float], None],
+        timings: bytes = b"",
+    ) -> tuple[bytes, bytes]:
+        """A plan of the ONNX file; takes seconds to minutes. Returns it, and `timings` with those that were measured for it.
 
         half: whether the file computes in float16. people: one of PEOPLE. progress: told the finished share, 0 to 1 (not by TensorRT 8).
+        timings: how long kernels took in earlier builds, which need not be measured again.
         """
         trt = self.api
-        builder = trt.Builder(self._logger)
+        builder = self._start(trt.Builder)
         network = builder.create_network(self._network_flags())
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse_from_file(str(path)):
@@ -72,20 +86,41 @@ class TensorRt:
         config.add_optimization_profile(_profile(builder, network, people))
         if hasattr(config, "progress_monitor"):
             config.progress_monitor = _progress_monitor(trt, progress)
+        measured = _timing_cache(config, timings) or _timing_cache(config, b"")
         self._complaints.clear()
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise BackendError(f"TensorRT {self.version} cannot build {path}: {self._complained()}")
         progress(1.0)
-        return bytes(plan)
+        return bytes(plan), bytes(measured.serialize()) if measured else b""
 
     def load(self, plan: bytes, max_people: int) -> TensorRtEngine:
-        """max_people: that it was built for. Raises BackendError when it is no plan for this GPU and this version."""
+        """max_people: that it was built for. Raises StalePlan when it is no plan for this GPU and this version."""
         self._complaints.clear()
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise BackendError(f"TensorRT {self.version} cannot load the plan: {self._complained()}")
+            why = self._complained()
+            kind = BackendError if "out of memory" in why.lower() else StalePlan
+            raise kind(f"TensorRT {self.version} cannot load the plan: {why}")
         return TensorRtEngine(self, engine, max_people)
+
+    def ask(self, method: Callable, *arguments: Any) -> Any:
+        """Its answer. The bindings' own errors say little: TensorRT's log says more."""
+        self._complaints.clear()
+        try:
+            return method(*arguments)
+        except RuntimeError as error:
+            raise BackendError(f"TensorRT {self.version} refused ({error}): {self._complained()}") from error
+
+    def _start(self, make: Callable[[Any], Any]) -> Any:
+        """A Runtime or a Builder. The bindings raise TypeError where the library has none to give."""
+        try:
+            return make(self._logger)
+        except TypeError as error:
+            raise BackendError(
+                f"TensorRT {self.version} cannot start CUDA ({error}; {self._complained()}): it must be made for the driver's "
+                f"major version of CUDA: {BY_PIP}"
+            ) from error
 
     def _network_flags(self) -> int:
         known = self.api.NetworkDefinitionCreationFlag
@@ -93,7 +128,7 @@ class TensorRt:
         return sum(1 << int(getattr(known, flag)) for flag in wanted if hasattr(known, flag))
 
     def _complained(self) -> str:
-        return "; ".join(self._complaints[-3:]) or "it gave no reason"
+        return "; ".join(self._complaints) or "it gave no reason"
 
 
 class TensorRtEngine:
@@ -102,7 +137,7 @@ class TensorRtEngine:
     def __init__(self, library: TensorRt, engine: Any, max_people: int):
         self._library = library  # its logger and its runtime must outlive the engine
         self._api, self._engine, self._cuda = library.api, engine, library.cuda
-        api, cuda = self._api, self._cuda
+        api = self._api
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         shapes: Shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
         for name, shape in shapes.items():
@@ -113,16 +148,14 @@ class TensorRtEngine:
         self.inputs = {name: shape for name, shape in shapes.items() if is_input[name]}
         self.outputs = {name: shape for name, shape in shapes.items() if not is_input[name]}
         self.max_people = max_people
-        # One for all contexts, of which only one runs at a time.
         sizes = (getattr(engine, name, None) for name in ("device_memory_size_v2", "device_memory_size"))  # new, old
-        self._scratch_size = next(size for size in sizes if size is not None)
-        self._scratch = cuda.allocate(self._scratch_size)
+        library.scratch.want(next(size for size in sizes if size is not None))
 
     def prepare(self, shapes: Shapes, addresses: dict[str, int]) -> Callable[[], None]:
         """See `device_graph.Engine`. A context of its own: NVIDIA asks for one per captured CUDA graph."""
-        context = self._context()
-        if not context.set_optimization_profile_async(0, self._cuda.stream):
-            raise BackendError("TensorRT does not let several contexts share the engine's kernels")
+        scratch = self._library.scratch.get()
+        context = self._context(scratch)
+        self._library.ask(context.set_optimization_profile_async, 0, self._cuda.stream)
         self._cuda.synchronize()
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
@@ -130,27 +163,32 @@ class TensorRtEngine:
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise BackendError(f"TensorRT does not take the address of '{name}'")
-        if unknown := context.infer_shapes():
+        if unknown := self._library.ask(context.infer_shapes):
             raise BackendError(f"TensorRT does not know the shapes of {', '.join(unknown)}")
 
-        def enqueue() -> None:
+        def enqueue(held: DeviceBuffer = scratch) -> None:  # as long as the context
             if not context.execute_async_v3(self._cuda.stream):
                 raise BackendError("TensorRT refused to run; its log says why")
 
         return enqueue
 
-    def _context(self) -> Any:
+    def _context(self, scratch: DeviceBuffer) -> Any:
         if not hasattr(self._api, "ExecutionContextAllocationStrategy"):  # TensorRT 8
             context = self._engine.create_execution_context_without_device_memory()
-            context.device_memory = self._scratch.address
-            return context
-        strategy = self._api.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._engine.create_execution_context(strategy)
+        else:
+            strategy = self._api.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self._engine.create_execution_context(strategy)
         if hasattr(context, "set_device_memory"):
-            context.set_device_memory(self._scratch.address, self._scratch_size)
-        else:  # 10.0
-            context.device_memory = self._scratch.address
+            context.set_device_memory(scratch.address, scratch.size)
+        else:  # up to 10.0
+            context.device_memory = scratch.address
         return context
+
+
+def _timing_cache(config: Any, timings: bytes) -> Any:
+    """Of earlier builds' `timings`, or empty, and part of `config` now; None where TensorRT does not take them."""
+    cache = config.create_timing_cache(timings)
+    return cache if cache is not None and config.set_timing_cache(cache, False) else None
 
 
 def _profile(builder: Any, network: Any, people: tuple[int, int, int]) -> Any:
@@ -175,7 +213,7 @@ def _hold_to_float32(trt: Any, network: Any, config: Any) -> None:
             layer.set_output_type(0, trt.DataType.FLOAT)
 
 
-def _logger(api: Any, complaints: list[str]) -> Any:
+def _logger(api: Any, complaints: deque[str]) -> Any:
     """TensorRT's messages, in our log; its errors in `complaints` too."""
 
     class Logger(api.ILogger):

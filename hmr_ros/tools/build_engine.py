@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _Bars() as bars:
             loaded = load_graphs(config, *load_weights(config), progress=bars)
             if landmarks:
-                make_source(KeypointsConfig(landmarks=landmarks, backend="tensorrt"), config, bars)
+                make_source(KeypointsConfig(landmarks=landmarks, backend="tensorrt"), config, engines=loaded.engines)
     except (BackendError, BundleError, BodyModelError, ConfigError, KeypointModelError) as error:
         print(f"build_engine: {error}", file=sys.stderr)
         return 1
