@@ -5,6 +5,7 @@ The loop neither knows nor cares what `state` holds: it moves it, asks what it m
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Optimiser:
 
         warm: (N, S), states to start from instead of the regressor's, for those people whose keypoints they explain better.
         """
-        began = self._clock()
+        began, deadline_s = self._clock(), math.inf if deadline_s is None else deadline_s
         before = self._readout(state=start.state, **start.fit_inputs)
         self._readout_cost.learn(len(start.state), self._clock() - began)
         best = _Best(start.state, before["loss"])
@@ -101,10 +102,8 @@ class Optimiser:
         report = FitReport(steps, before["loss"], answer["loss"], stop, self._clock() - began)
         return Fit(_pose(before), _pose(answer), state, report)
 
-    def _too_late(self, people: int, deadline_s: float | None) -> bool:
+    def _too_late(self, people: int, deadline_s: float) -> bool:
         """Would a further step, and reading out its result or an earlier one, end after the deadline?"""
-        if deadline_s is None:
-            return False
         needed_s = self._step_cost.expect(people) + 2 * self._readout_cost.expect(people)
         late = self._clock() + needed_s > deadline_s
         if not late:
