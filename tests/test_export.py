@@ -73,6 +73,11 @@ def test_a_gap_is_filled_evenly_along_the_shortest_turn(body):
 def test_stamps_decide_the_beat_and_index_where_they_cannot(body):
     late = [FrameRecord(i, int(stamp * 1e9 / FPS), 1.0, (person(body),)) for i, stamp in enumerate((5, 6.1, 7.9, 10))]
     assert tracks_of(late, FPS, body)[0].observed.tolist() == [True, True, False, True, False, True]
+    swapped = [
+        FrameRecord(i, int(s * 1e9 / FPS), 1.0, (person(body, seed=i),)) for i, s in enumerate((5, 6, 5.9, 9, 10))
+    ]
+    (track,) = tracks_of(swapped, FPS, body)
+    assert track.observed.tolist() == [True, True, False, False, True, True] and np.all(np.diff(track.stamp_ns) > 0)
     stopped = [FrameRecord(i, 0, 1.0, (person(body),)) for i in range(3)]
     assert tracks_of(stopped, FPS, body)[0].observed.tolist() == [True] * 3
 

@@ -77,10 +77,12 @@ def _track(track_id: int, rows: list, fps: float, body: BodyModel) -> Track:
 
 
 def _beats(stamps: np.ndarray, index: np.ndarray, fps: float) -> np.ndarray:
-    """The place of every row on the even beat, from 0: by its stamp, or by its index where stamps make no sense."""
-    if np.any(np.diff(stamps) <= 0):
+    """The place of every row on the even beat, from 0, never falling: by its stamp, or by its index where most stamps do not rise."""
+    steps = np.diff(stamps)
+    if 2 * np.sum(steps <= 0) > len(steps):
         return index - index[0]
-    return np.round((stamps - stamps[0]) * fps / 1e9).astype(np.int64)
+    rising = np.maximum.accumulate(stamps)  # a frame that came out of order counts as of the one before it
+    return np.round((rising - rising[0]) * fps / 1e9).astype(np.int64)
 
 
 def _linear(values: np.ndarray, left: np.ndarray, right: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@
 
 writes into DIR: overlay.mp4, overlay.png, summary.json, people.jsonl (everything, a line per frame), and per track
 person_<id>.npz (AMASS) and person_<id>.bvh; with --write-bag also bag/, a recording of the results. Ctrl-C stops early and
-leaves all of them valid; people.jsonl grows as frames come, and those of tracks that lie in DIR are removed first.
+leaves all of them valid; people.jsonl is written as frames come, and an earlier run's person_* files are removed first.
 """
 
 from __future__ import annotations
