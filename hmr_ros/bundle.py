@@ -103,11 +103,6 @@ class Bundle:
         return (LOOK, *GRAPHS) if f"{LOOK}.onnx" in self.manifest["sha256"] else tuple(GRAPHS)
 
     @property
-    def without_steps(self) -> str:
-        """The better answer when there is no time for a step: "regressor" or "auxiliary"."""
-        return self.manifest.get("without_steps", "regressor")
-
-    @property
     def sha256(self) -> str:
         """Identity of the whole bundle: the digest of its files' digests."""
         return hashlib.sha256(json.dumps(self.manifest["sha256"], sort_keys=True).encode()).hexdigest()

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 DISTORTION_MODELS = ("plumb_bob", "rational_polynomial", "equidistant")
+ROUND_TRIP = 0.0025
+"""Focal lengths (1 px at 400 px) by which undoing the distortion and applying it again may miss a pixel. Lenses in use stay below 0.0007."""
+MAX_TANGENT = 2.5
+"""Off the optical axis, 68 degrees: farther out a pixel is a long way in x/z, and nothing was trained there."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,19 @@ class Camera:
             rays = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
             flat, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), self.K, self.D)
         return flat.reshape(*xyz.shape[:-1], 2).astype(np.float32)
+
+    def has_ray(self, uv: np.ndarray) -> np.ndarray:
+        """Whether `normalise` means something at pixels (..., 2). Returns (...,) bool.
+
+        Past its fold, or from about 80 degrees on, a lens model cannot be undone, and OpenCV returns any finite number.
+        """
+        if not self._distorted:
+            return np.ones(uv.shape[:-1], bool)
+        with np.errstate(all="ignore"):
+            xy = self.normalise(uv)
+            again = self.project(np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1))
+            missed = np.linalg.norm((again - uv) / self.focal, axis=-1)
+            return (missed <= ROUND_TRIP) & (np.linalg.norm(xy, axis=-1) <= MAX_TANGENT)  # False for NaN
 
     @property
     def _distorted(self) -> bool:

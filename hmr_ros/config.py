@@ -51,7 +51,7 @@ class KeypointsConfig:
         choices=("blazepose", "topic"),
     )  # fmt: skip
     landmarks: str = setting(
-        "full", "BlazePose's landmark model, from fast to accurate: 'full' takes twice as long as 'lite', 'heavy' nine times; all but full "
+        "full", "BlazePose's landmark model, from fast to accurate: 'lite' takes half as long as 'full', 'heavy' 4.7 times; all but full "
         "are fetched by name.",
         choices=("lite", "full", "heavy"),
     )  # fmt: skip

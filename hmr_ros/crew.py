@@ -59,7 +59,8 @@ class Crew:
                 toil()
             finally:
                 for helper in helpers:
-                    helper.result()
+                    if not helper.cancel():  # one still queued behind other work would find nothing to do
+                        helper.result()
             return [results[index] for index in range(len(items))]
 
         return finish

@@ -1,6 +1,6 @@
 """Drawing people over the image they were found in: mesh, skeleton, label. OpenCV's 2D painting alone, no OpenGL.
 
-Images are (H, W, 3) uint8, RGB; every function returns a new image.
+Images are (H, W, 3) uint8, RGB; every function returns a new image, but `paint_skeleton` and `paint_text`, which alter theirs.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def draw_overlay(image: np.ndarray, result: FrameResult, body: BodyModel, camera
     pose = [np.stack([getattr(p, name) for p in people]) for name in ("rotmat", "betas", "transl")]
     image = draw_mesh(image, body.vertices(*pose), body.faces, camera, np.stack([track_colour(p.id) for p in people]))
     for person, uv in zip(people, camera.project(body.keypoints(*pose))):
-        image = draw_skeleton(image, uv)
+        paint_skeleton(image, uv)
         above_head = uv[np.argmin(uv[:, 1])] - [0, image.shape[0] / 16]
-        image = draw_text(image, f"{person.id}", above_head, track_colour(person.id))
+        paint_text(image, f"{person.id}", above_head, track_colour(person.id))
     return image
 
 
@@ -123,25 +123,31 @@ def blend(image: np.ndarray, over: np.ndarray, opacity: np.ndarray) -> np.ndarra
 
 
 def draw_skeleton(image: np.ndarray, uv: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
+    """See `paint_skeleton`."""
+    out = image.copy()
+    paint_skeleton(out, uv, confidence)
+    return out
+
+
+def paint_skeleton(image: np.ndarray, uv: np.ndarray, confidence: np.ndarray | None = None) -> None:
     """Bones between canonical keypoints: left blue, right red, the rest white.
 
     uv: (23, 2) pixels; confidence: (23,), keypoints at 0 are left out; None: draw all.
     """
     import cv2
 
-    out, shift = image.copy(), 1 << _SUBPIXEL_BITS
+    shift = 1 << _SUBPIXEL_BITS
     thickness = max(1, round(image.shape[0] / 240))
     limit = 4 * max(image.shape)
     points = [tuple(p) for p in np.round(np.clip(uv, -limit, limit) * shift).astype(int).tolist()]
     seen = np.ones(len(uv), bool) if confidence is None else np.asarray(confidence) > 0
     for a, b in KEYPOINT_EDGES:
         if seen[a] and seen[b]:
-            cv2.line(out, points[a], points[b], edge_colour(a, b), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.line(image, points[a], points[b], edge_colour(a, b), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     for index in np.flatnonzero(seen):
         cv2.circle(
-            out, points[index], (thickness + 1) * shift, edge_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS
+            image, points[index], (thickness + 1) * shift, edge_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS
         )
-    return out
 
 
 def edge_colour(a: int, b: int) -> tuple[int, int, int]:
@@ -150,15 +156,14 @@ def edge_colour(a: int, b: int) -> tuple[int, int, int]:
     return {"left": LEFT_COLOUR, "right": RIGHT_COLOUR}.get(sides.pop() if len(sides) == 1 else "", CENTRE_COLOUR)
 
 
-def draw_text(image: np.ndarray, text: str, uv: np.ndarray, colour: np.ndarray) -> np.ndarray:
+def paint_text(image: np.ndarray, text: str, uv: np.ndarray, colour: np.ndarray) -> None:
     """Outlined text, centred on `uv` (pixels) and kept inside the image."""
     import cv2
 
-    out, font = image.copy(), cv2.FONT_HERSHEY_SIMPLEX
+    font = cv2.FONT_HERSHEY_SIMPLEX
     scale = max(0.4, image.shape[0] / 800)
     (width, height), _ = cv2.getTextSize(text, font, scale, 2)
     u = int(np.clip(uv[0] - width / 2, 2, max(2, image.shape[1] - width - 2)))
     v = int(np.clip(uv[1], height + 2, max(height + 2, image.shape[0] - 4)))
-    cv2.putText(out, text, (u, v), font, scale, (20, 20, 20), 4, cv2.LINE_AA)
-    cv2.putText(out, text, (u, v), font, scale, tuple(int(c) for c in colour), 2, cv2.LINE_AA)
-    return out
+    cv2.putText(image, text, (u, v), font, scale, (20, 20, 20), 4, cv2.LINE_AA)
+    cv2.putText(image, text, (u, v), font, scale, tuple(int(c) for c in colour), 2, cv2.LINE_AA)

@@ -48,8 +48,6 @@ class RigidTransform:
 ROTMAT_LINK_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """(3, 3): from a camera's optical frame to its link frame, at the same place: forward is x, left is y, up is z (REP-103)."""
 
-T_LINK_OPTICAL = RigidTransform(ROTMAT_LINK_OPTICAL, np.zeros(3))
-
 
 def move_person(T_target_camera: RigidTransform, person: Person) -> Person:
     """The same person in another frame. Pixels stay; velocities stay relative to the camera, along the new axes.

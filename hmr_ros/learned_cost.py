@@ -24,3 +24,7 @@ class LearnedCost:
 
     def learn(self, people: int, seconds: float) -> None:
         self._seconds.setdefault(people, deque(maxlen=WINDOW)).append(seconds)
+
+    def forget(self, people: int) -> None:
+        """What the next measurement says counts alone."""
+        self._seconds.pop(people, None)

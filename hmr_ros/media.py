@@ -21,6 +21,9 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".web
 DEFAULT_FPS = 30.0
 """Rate of sources that do not say theirs: folders of images, and some cameras and files."""
 
+MAX_PAUSE_S = 5.0
+"""Pictures farther apart in time are so far apart in a video: stamps that leap are another recording, not a pause to sit through."""
+
 DEMO_CLIP = Path(__file__).resolve().parent / "assets/demo/walk.mp4"
 """Ships with the package; its ground truth is the .npz beside it."""
 
@@ -117,11 +120,14 @@ class VideoWriter:
         self.path, self.fps = Path(path), fps
         self._writer: Any = None
         self._size: tuple[int, int] | None = None
+        self._written, self._elapsed_ns, self._stamp_ns = 0, 0, 0
+        self._last: np.ndarray
 
     def __enter__(self):
         return self
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, image: np.ndarray, stamp_ns: int | None = None) -> None:
+        """stamp_ns: when it was taken: the one before is shown until then. None: right after it."""
         import cv2
 
         if self._writer is None:
@@ -132,7 +138,21 @@ class VideoWriter:
                 raise MediaError(f"{self.path}: cannot write a video there (is the folder writable, the disk full?)")
         if (image.shape[1], image.shape[0]) != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if stamp_ns is not None:
+            self._hold_until(stamp_ns)
+        self._last = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        self._put()
+
+    def _hold_until(self, stamp_ns: int) -> None:
+        if self._written:
+            self._elapsed_ns += min(max(stamp_ns - self._stamp_ns, 0), round(MAX_PAUSE_S * 1e9))
+        self._stamp_ns = stamp_ns
+        while self._written < round(self._elapsed_ns * self.fps / 1e9):
+            self._put()
+
+    def _put(self) -> None:
+        self._writer.write(self._last)
+        self._written += 1
 
     def __exit__(self, *_) -> None:
         if self._writer is not None:

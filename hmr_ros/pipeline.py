@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import contextmanager
 
@@ -47,14 +48,16 @@ class Pipeline:
         clock = StageClock()
         with clock("detect"):
             seen = self._source.detect(frame)
+            seen = dataclasses.replace(seen, confidence=seen.confidence * frame.camera.has_ray(seen.uv))
             seen = seen[(seen.confidence > 0).sum(axis=1) >= self._config.keypoints.min_keypoints]
         with clock("track"):
             ids = self._tracker.update(seen, frame.stamp_ns)
+            stamp_ns = self._tracker.stamp_ns
             for stage in (self._flips, self._warm_start, self._smoother):
                 stage.forget(self._tracker.lost_ids)
             seen, ids = seen[ids >= 0], ids[ids >= 0]
             if self._config.keypoints.repair_flips:
-                seen = self._flips(ids, seen, frame.stamp_ns)
+                seen = self._flips(ids, seen, stamp_ns)
         if not len(seen):
             return FrameResult((), None, clock.elapsed_ms)
         with clock("regress"):
@@ -62,13 +65,13 @@ class Pipeline:
         with clock("tto"):
             warm = None  # without steps, a start would be the answer
             if self._config.tto.max_steps:
-                warm = self._warm_start.recall(ids, regression.state, frame.stamp_ns)
+                warm = self._warm_start.recall(ids, regression.state, stamp_ns)
             stop_s = None if deadline_s is None else deadline_s - self._after_tto.expect(len(ids))
             fit = self._optimiser(regression, self._config.tto, stop_s, warm)
-            self._warm_start.remember(ids, fit.state, frame.stamp_ns)
+            self._warm_start.remember(ids, fit.state, stamp_ns)
         with clock("smooth"):
             pose, measured = self._metric_depth(fit.pose, seen, frame)
-            smooth = self._smoother(ids, pose.rotmat, pose.betas, pose.transl, frame.stamp_ns)
+            smooth = self._smoother(ids, pose.rotmat, pose.betas, pose.transl, stamp_ns)
         with clock("readout"):
             people = self._people(frame, seen, ids, fit, smooth, measured)
         self._after_tto.learn(len(ids), 1e-3 * (clock.elapsed_ms["smooth"] + clock.elapsed_ms["readout"]))
@@ -79,6 +82,11 @@ class Pipeline:
         joints, joint_rotmat = self.body.joints(pose.rotmat, pose.betas, pose.transl)
         after, before = (frame.camera.project(self._keypoints(p)) for p in (pose, fit.before))
         confidence = joint_confidence(seen, after, frame.camera.project(joints), frame.camera)
+        if measured.any():
+            # Moved but not resized, people of another size than was guessed no longer cover what was seen. Their fit does.
+            fitted = self.body.joints(fit.pose.rotmat, fit.pose.betas, fit.pose.transl)[0]
+            keypoints_px, joints_px = (frame.camera.project(xyz) for xyz in (self._keypoints(fit.pose), fitted))
+            confidence[measured] = joint_confidence(seen, keypoints_px, joints_px, frame.camera)[measured]
         return tuple(
             Person(
                 id=int(ids[i]),

@@ -137,11 +137,11 @@ class OverlayWriter:
     def __enter__(self):
         return self
 
-    def write(self, image: np.ndarray, frame: FrameRecord, camera: Camera) -> np.ndarray:
-        """Returns the picture drawn."""
+    def write(self, image: np.ndarray, frame: FrameRecord, camera: Camera, stamp_ns: int | None = None) -> np.ndarray:
+        """Returns the picture drawn. stamp_ns: when in the video it is shown; None: right after the one before."""
         # A record has all of a result that drawing looks at.
         picture = draw_overlay(image, frame, self._body, camera)  # type: ignore[arg-type]
-        self._video.write(picture)
+        self._video.write(picture, stamp_ns)
         rank = (len(frame.people), -abs(frame.index - self._middle))
         if rank > self._rank:
             self._best, self._rank = picture, rank

@@ -293,6 +293,10 @@ class _Sparse(_Inert):
             raise BodyModelError(f"a sparse matrix of {rows} x {columns}, which no body model has.")
         major, minor = (columns, rows) if self.by_column else (rows, columns)
         data, indices, starts = (_to_array(self.state[name]) for name in ("data", "indices", "indptr"))
+        # Steps in `starts` are small in the file and may claim more entries than any memory holds.
+        rises = len(starts) == major + 1 and starts[0] == 0 and np.all(starts[1:] >= starts[:-1])
+        if not rises or not starts[-1] == len(data) == len(indices):
+            raise BodyModelError("a sparse matrix whose parts do not fit together.")
         dense = np.zeros((major, minor))
         np.add.at(dense, (np.repeat(np.arange(major), np.diff(starts)), indices), data)
         return dense.T if self.by_column else dense

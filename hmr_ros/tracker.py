@@ -11,7 +11,9 @@ from hmr_ros.crop import keypoint_box
 from hmr_ros.types import Keypoints
 
 JUMP_S = 2.0
-"""Stamps that leap forward by more than this (or `max_gap_s`, if longer) are a new recording, not a slow camera."""
+"""Stamps that leap forward by more than this (or `max_gap_s`, if longer) are a new recording, not a slow camera..."""
+BACK_S = 0.5
+"""...as are those that leap back by more than this. By less: an image out of order, which is taken as of the same time as the last."""
 VELOCITY_TIME_S = 1 / 30
 """Time constant of a person's velocity: at 30 Hz the newest frame counts for half."""
 _IMPOSSIBLE = 1e6
@@ -21,10 +23,9 @@ _MIRROR = list(skeleton.MIRRORED_KEYPOINTS)
 class Tracker:
     """Gives every detection the id of the person it continues.
 
-    Ids count up from 0 and are not used twice before `reset`. After each `update`:
-    `active_ids`: people being followed, also those unseen for a moment; `lost_ids`: those given up in this update, whose
-    state others should drop; `restarted`: whether the stamps went backwards (a bag that loops) or leapt, so that everyone
-    was given up.
+    Ids count up from 0 and are not used twice before `reset`. Where stamps leap (a bag that loops), everyone is given up.
+    After each `update`: `lost_ids`: those given up in this update, whose state others should drop; `stamp_ns`: the frame's time,
+    which runs backwards only where stamps leap.
     """
 
     def __init__(self, config: TrackerConfig):
@@ -34,9 +35,8 @@ class Tracker:
     def reset(self) -> None:
         """Forget everyone and start over at id 0."""
         self._next_id = 0
-        self._stamp_ns: int | None = None
+        self.stamp_ns = 0
         self.lost_ids = np.zeros(0, np.int64)
-        self.restarted = False
         self._forget_everyone()
 
     def update(self, keypoints: Keypoints, stamp_ns: int) -> np.ndarray:
@@ -47,10 +47,11 @@ class Tracker:
         # Where there is no confidence there may be anything, even NaN.
         uv, confidence = np.where(keypoints.confidence[..., None] > 0, keypoints.uv, 0), keypoints.confidence
         size = keypoint_box(uv, confidence)[1]
-        known = self.active_ids
-        self.restarted = self._is_restart(stamp_ns)
-        if self.restarted:
+        known = self._ids[self._ids >= 0]
+        if self._is_restart(stamp_ns):
             self._forget_everyone()
+        else:
+            stamp_ns = max(stamp_ns, self.stamp_ns)
         self._give_up(stamp_ns)
         tracks, people = self._assign(uv, confidence, size, stamp_ns)
         self._follow(tracks, uv[people], confidence[people], size[people], stamp_ns)
@@ -58,24 +59,17 @@ class Tracker:
         begun = self._begin(uv[strangers], confidence[strangers], size[strangers], stamp_ns)
         ids = np.full(len(keypoints), -1, np.int64)
         ids[people], ids[strangers] = self._ids[tracks], self._ids[begun]
-        self._stamp_ns = stamp_ns
+        self.stamp_ns = stamp_ns
         self.lost_ids = np.setdiff1d(known, self._ids)
         return ids
 
-    @property
-    def active_ids(self) -> np.ndarray:
-        """(T,) int64, increasing."""
-        return np.sort(self._ids[self._ids >= 0])
-
     def _is_restart(self, stamp_ns: int) -> bool:
-        if self._stamp_ns is None:
-            return False
-        elapsed_s = (stamp_ns - self._stamp_ns) / 1e9
-        return elapsed_s < 0 or elapsed_s > max(JUMP_S, self.config.max_gap_s)
+        elapsed_s = (stamp_ns - self.stamp_ns) / 1e9
+        return elapsed_s < -BACK_S or elapsed_s > max(JUMP_S, self.config.max_gap_s)
 
     def _give_up(self, stamp_ns: int) -> None:
         """Drop tracks unseen for too long; never those seen in the frame before, however slow the camera."""
-        self._keep((stamp_ns - self._seen_ns <= self.config.max_gap_s * 1e9) | (self._seen_ns == self._stamp_ns))
+        self._keep((stamp_ns - self._seen_ns <= self.config.max_gap_s * 1e9) | (self._seen_ns == self.stamp_ns))
 
     def _assign(self, uv: np.ndarray, confidence: np.ndarray, size: np.ndarray, stamp_ns: int):
         """Indices of tracks and of the people that continue them: most pairs, then least distance in all."""

@@ -5,6 +5,7 @@ The loop neither knows nor cares what `state` holds: it moves it, asks what it m
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from hmr_ros.config import TtoConfig
 from hmr_ros.learned_cost import LearnedCost
 from hmr_ros.regressor import Regression
 from hmr_ros.types import BodyPose, FitReport
+
+PATIENCE = 20
+"""Frames without time for a single step after which one is taken all the same, at the price of that frame's deadline: what made steps slow
+may be over..."""
+MOST_PATIENCE = 1280
+"""...and if it is not, twice as many pass until the next, up to so many."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +39,13 @@ class Fit:
 
 
 class Optimiser:
-    """The loop around a bundle's `adapt` and `readout` graphs.
+    """The loop around a bundle's `adapt` and `readout` graphs. clock: seconds, monotonic; the deadline's clock."""
 
-    without_steps: which prediction to return when the deadline leaves no time for a single step, "auxiliary" or "regressor":
-    the manifest says which of the two is the more accurate. clock: seconds, monotonic; the deadline's clock.
-    """
-
-    def __init__(
-        self,
-        adapt: Graph,
-        readout: Graph,
-        without_steps: str = "regressor",
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, adapt: Graph, readout: Graph, clock: Callable[[], float] = time.monotonic):
         self._adapt, self._readout, self._clock = adapt, readout, clock
-        self._without_steps = without_steps
         self._step_cost, self._readout_cost = LearnedCost(), LearnedCost()
+        self._refused: dict[int, tuple[int, int]] = {}
+        """By number of people: frames in a row without time for a step, and the patience with it."""
 
     def __call__(
         self,
@@ -60,7 +58,7 @@ class Optimiser:
 
         warm: (N, S), states to start from instead of the regressor's, for those people whose keypoints they explain better.
         """
-        began = self._clock()
+        began, deadline_s = self._clock(), math.inf if deadline_s is None else deadline_s
         before = self._readout(state=start.state, **start.fit_inputs)
         self._readout_cost.learn(len(start.state), self._clock() - began)
         best = _Best(start.state, before["loss"])
@@ -73,7 +71,7 @@ class Optimiser:
         if not np.any(start.fit_inputs["confidence"] > 0):
             stop = "no_keypoints"
         while stop == "max_steps" and steps < config.max_steps:
-            if self._too_late(len(state), deadline_s):
+            if self._too_late(len(state), deadline_s) and (steps or not self._dares(len(state), deadline_s)):
                 stop = "deadline"
                 break
             step_began = self._clock()
@@ -83,12 +81,14 @@ class Optimiser:
             best.offer(state, loss)
             if steps:
                 moving &= previous - loss >= config.tolerance * previous**2
+            finite = np.isfinite(stepped["new_state"]).all(axis=1)
             if not moving.any():
                 stop = "converged"
-            elif not np.all(np.isfinite(stepped["new_state"])):
+            elif not (moving & finite).any():
                 stop = "diverged"
             else:
-                # Who has converged stays: what further steps explain is the detector's noise.
+                moving &= finite
+                # Who has converged (or would diverge) stays: what further steps explain is the detector's noise.
                 # The array itself where everyone moves: a backend on a GPU knows that it has it already.
                 moved = stepped["new_state"]
                 state = moved if moving.all() else np.where(moving[:, None], moved, state)
@@ -99,21 +99,26 @@ class Optimiser:
             best.offer(state, answer["loss"])
             state = best.state
             answer = self._readout(state=state, **start.fit_inputs)
-        pose, source = _pose(answer), "adapted"
-        if stop == "deadline" and steps == 0 and warm is None and self._without_steps == "auxiliary":
-            pose, source = start.auxiliary, "auxiliary"
-        report = FitReport(steps, before["loss"], answer["loss"], stop, self._clock() - began, source)
-        return Fit(_pose(before), pose, state, report)
+        report = FitReport(steps, before["loss"], answer["loss"], stop, self._clock() - began)
+        return Fit(_pose(before), _pose(answer), state, report)
 
-    def _too_late(self, people: int, deadline_s: float | None) -> bool:
+    def _too_late(self, people: int, deadline_s: float) -> bool:
         """Would a further step, and reading out its result or an earlier one, end after the deadline?"""
-        if deadline_s is None:
-            return False
         needed_s = self._step_cost.expect(people) + 2 * self._readout_cost.expect(people)
         late = self._clock() + needed_s > deadline_s
-        if late:  # forgets a little of what is feared: one slow step must not be the last for ever
-            self._step_cost.learn(people, 0.0)
+        if not late:
+            self._refused.pop(people, None)
         return late
+
+    def _dares(self, people: int, deadline_s: float) -> bool:
+        """Whether a first step is taken that is expected to end too late: one slow step must not be the last for ever."""
+        refused, patience = self._refused.get(people, (0, PATIENCE))
+        if refused < patience or self._clock() >= deadline_s:
+            self._refused[people] = refused + 1, patience
+            return False
+        self._refused[people] = 0, min(2 * patience, MOST_PATIENCE)
+        self._step_cost.forget(people)
+        return True
 
 
 class _Best:

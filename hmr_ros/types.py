@@ -97,12 +97,10 @@ class FitReport:
     loss_before: np.ndarray
     """(N,) float32: objective at the regressor's output."""
     loss_after: np.ndarray
-    """(N,) float32: objective of what is returned; never above `loss_before`, except where `source` says auxiliary."""
+    """(N,) float32: objective of what is returned; never above `loss_before`."""
     stop: str
     """One of STOP_REASONS."""
     elapsed_s: float
-    source: str = "adapted"
-    """Which prediction is returned: "adapted" (the main network, after `steps` steps) or "auxiliary"."""
 
 
 STOP_REASONS = ("converged", "max_steps", "deadline", "diverged", "no_keypoints")

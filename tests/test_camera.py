@@ -51,3 +51,41 @@ def test_axis_to_ray_turns_the_axis_into_the_ray():
     ray = np.concatenate([xy, np.ones((3, 1))], -1)
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
     np.testing.assert_allclose(axis_to_ray(xy) @ np.array([0, 0, 1.0]), ray, atol=1e-9)
+
+
+WIDE = Camera(np.array([[330.0, 0, 639.5], [0, 330, 479.5], [0, 0, 1]]), 1280, 960, np.array([0.03, -0.01, 0.002, -0.0006]), "equidistant")  # fmt: skip
+ORDINARY = (
+    Camera(np.array([[458.654, 0, 367.2], [0, 457.3, 248.4], [0, 0, 1]]), 752, 480, np.array([-0.2834, 0.074, 0.0002, 0.00002])),
+    Camera(np.array([[517.3, 0, 318.6], [0, 516.5, 255.3], [0, 0, 1]]), 640, 480, np.array([0.2624, -0.9531, -0.0054, 0.0026, 1.1633])),
+    Camera(np.array([[400.0, 0, 319.5], [0, 400, 239.5], [0, 0, 1]]), 640, 480, np.array([-0.35, 0.12, 0, 0, 0])),
+)  # fmt: skip
+"""EuRoC's, TUM's, and a wide one, all with barrel distortion that OpenCV undoes to 0.3 px."""
+
+
+def grid(camera: Camera) -> np.ndarray:
+    return np.stack(np.meshgrid(np.linspace(0, camera.width - 1, 41), np.linspace(0, camera.height - 1, 31)), axis=-1)
+
+
+@pytest.mark.parametrize("camera", [Camera.guess(640, 480), *ORDINARY])
+def test_every_pixel_of_an_ordinary_lens_has_a_ray(camera):
+    assert camera.has_ray(grid(camera)).all()
+    finer = Camera(np.diag([8, 8, 1]) @ camera.K, 8 * camera.width, 8 * camera.height, camera.D)
+    assert finer.has_ray(8 * grid(camera)).all(), "at any resolution"
+
+
+def test_a_fisheye_lens_has_rays_where_they_are_true_and_not_at_the_rim():
+    theta = np.radians(np.arange(0, 108))
+    powers = np.stack([theta ** (2 * k) for k in range(1, 5)], axis=-1)
+    uv = (
+        WIDE.K[:2, 2] + [330, 0] * (theta * (1 + powers @ WIDE.D))[:, None]
+    )  # as the lens really is, past 90 degrees too
+    has_ray = WIDE.has_ray(uv)
+    assert has_ray[:68].all() and not has_ray[69:].any()
+    np.testing.assert_allclose(WIDE.normalise(uv[has_ray])[:, 0], np.tan(theta[has_ray]), rtol=1e-3)
+
+
+def test_past_its_fold_a_lens_has_no_rays():
+    camera = Camera(np.array([[560.0, 0, 639.5], [0, 560, 399.5], [0, 0, 1]]), 1280, 800, np.array([-0.3, 0.09, 0, 0, -0.011]))  # fmt: skip
+    assert camera.has_ray(camera.K[:2, 2] + np.array([[0, 0], [300, 0], [0, -350]])).all()
+    assert not camera.has_ray(np.array([[1275.0, 20], [2, 2], [1e9, 0], [np.nan, 3]])).any()
+    assert camera.has_ray(np.zeros((0, 23, 2))).shape == (0, 23)

@@ -44,6 +44,20 @@ def test_the_others_work_while_the_caller_does_something_else():
     assert finish() != [threading.current_thread()]
 
 
+def test_nobody_waits_for_others_who_have_nothing_to_do():
+    crew, begun, release = Crew(2), threading.Event(), threading.Event()
+
+    def long_work(_) -> bool:
+        begun.set()
+        return release.wait(PATIENCE_S)
+
+    finish = crew.start(long_work, [1])
+    assert begun.wait(PATIENCE_S)
+    assert crew.map(lambda number: 2 * number, [1, 2]) == [2, 4]
+    release.set()
+    assert finish() == [True], "what came after had to wait for it"
+
+
 def test_a_crew_of_one_is_the_caller():
     finish = Crew(1).start(lambda _: threading.current_thread(), [1, 2])
     assert finish() == [threading.current_thread()] * 2

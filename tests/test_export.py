@@ -1,6 +1,7 @@
 """Motion files say what was recovered: read back by other people's readers, they give the same joints in the same places."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,8 +73,28 @@ def test_a_gap_is_filled_evenly_along_the_shortest_turn(body):
 def test_stamps_decide_the_beat_and_index_where_they_cannot(body):
     late = [FrameRecord(i, int(stamp * 1e9 / FPS), 1.0, (person(body),)) for i, stamp in enumerate((5, 6.1, 7.9, 10))]
     assert tracks_of(late, FPS, body)[0].observed.tolist() == [True, True, False, True, False, True]
+    swapped = [
+        FrameRecord(i, int(s * 1e9 / FPS), 1.0, (person(body, seed=i),)) for i, s in enumerate((5, 6, 5.9, 9, 10))
+    ]
+    (track,) = tracks_of(swapped, FPS, body)
+    assert track.observed.tolist() == [True, True, False, False, True, True] and np.all(np.diff(track.stamp_ns) > 0)
     stopped = [FrameRecord(i, 0, 1.0, (person(body),)) for i in range(3)]
     assert tracks_of(stopped, FPS, body)[0].observed.tolist() == [True] * 3
+
+
+def test_motion_lasts_as_long_as_its_stamps_say_even_where_two_share_a_beat(body):
+    """As cameras and recordings have them: stamps tremble, some frames are missing, and the rate is only nearly what is said."""
+    rng = np.random.default_rng(0)
+    seconds = np.sort(np.arange(200) / (1.02 * FPS) + rng.normal(0, 0.003, 200))[rng.random(200) < 0.7]
+    stamps = (seconds * 1e9).astype(np.int64)
+    assert (np.diff(np.round((stamps - stamps[0]) * FPS / 1e9)) == 0).any(), "nothing to see here"
+    still = person(body)
+    walk = [replace(still, transl=np.array([second, 0, 4])) for second in seconds]  # at 1 m/s
+    frames = [FrameRecord(i, stamp, 1.0, (who,)) for i, (stamp, who) in enumerate(zip(stamps, walk))]
+    (track,) = tracks_of(frames, FPS, body)
+    assert (len(track.rotmat) - 1) / FPS == pytest.approx(seconds[-1] - seconds[0], abs=1 / FPS)
+    assert np.abs(track.transl[:, 0] - seconds[0] - np.arange(len(track.rotmat)) / FPS).max() < 1 / FPS
+    assert np.all(np.diff(track.frame) >= 0) and track.observed.sum() < len(frames)
 
 
 def test_euler_angles_give_back_the_rotation_even_when_locked():
@@ -146,6 +167,16 @@ def test_amass_file_poses_a_body_where_the_person_was(track, body, tmp_path):
         assert data["observed"].all() and data["frame"].tolist() == list(range(count))
 
 
+@pytest.mark.parametrize(
+    "space, gender",
+    [("smpl_female", "female"), ("smpl_male", "male"), ("smpl_neutral", "neutral"), ("open", "neutral")],
+)
+def test_amass_file_says_whose_body_its_betas_shape(track, body, tmp_path, space, gender):
+    write_amass(tmp_path / "a.npz", track, replace(body, shape_space=space))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as data:
+        assert str(data["gender"]) == gender
+
+
 def test_amass_file_opens_with_a_reader_of_amass(track, body, tmp_path):
     llamass = pytest.importorskip("llamass.core", reason="a reader of AMASS: pip install llamass (it brings torch)")
     (tmp_path / "set").mkdir()
@@ -166,3 +197,11 @@ def test_json_lines_hold_every_frame_and_no_nan(body, tmp_path):
     (someone,) = lines[0]["people"]
     assert someone["reprojection_px_before"] is None and someone["id"] == 4
     assert np.allclose(someone["joints"], frames[0].people[0].joints, atol=1e-5)
+
+
+def test_tracks_of_an_earlier_run_go_and_nothing_else(body, tmp_path):
+    write_results(tmp_path, [frame(0, person(body, 4), person(body, 5))], FPS, body)
+    (tmp_path / "person_of_mine.npz").touch()
+    write_results(tmp_path, [frame(0, person(body, 5))], FPS, body)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["people.jsonl", "person_5.bvh", "person_5.npz", "person_of_mine.npz"]

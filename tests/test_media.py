@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr_ros.media import MediaError, VideoWriter, open_media, read_image, write_image
+from hmr_ros.media import MAX_PAUSE_S, MediaError, VideoWriter, open_media, read_image, write_image
 
 
 def picture(value, size=(48, 64)):
@@ -64,6 +64,22 @@ def test_writer_scales_images_of_another_size(tmp_path):
         video.write(picture(0))
         video.write(picture(0, size=(96, 128)))
     assert [image.shape for image, _ in open_media(tmp_path / "v.mp4")] == [(48, 64, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("tenths", "shown"),
+    [
+        ([0, 1, 4, 5], [0, 1, 1, 1, 2, 3]),
+        ([0, 0.1, 0.2, 1, 2, 6], [0, 1, 2, 3, 4, 4, 5]),  # none is left out, and what was too many is caught up with
+        ([0, 1, 0, 1, 4], [0, 1, 2, 3, 3, 4]),  # a stamp of before: no time has passed
+        ([0, 10**9], [0] * round(10 * MAX_PAUSE_S) + [1]),  # and one of another day
+    ],
+)
+def test_pictures_stay_until_the_next_was_taken(tmp_path, tenths, shown):
+    with VideoWriter(tmp_path / "v.mp4", 10) as video:
+        for index, tenth in enumerate(tenths):
+            video.write(picture(40 * index), round(tenth * 1e8))
+    assert [round(image[24, 8, 0] / 40) for image, _ in open_media(tmp_path / "v.mp4")] == shown
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hmr_ros.config import ConfigError
-from hmr_ros.media import open_media, write_image
+from hmr_ros.media import Media, open_media, write_image
 from hmr_ros.smpl_file import load_body
 from hmr_ros.tools import run as tool
 from hmr_ros.types import FrameResult
@@ -90,6 +90,44 @@ def test_interrupted_run_leaves_valid_files(tmp_path):
     assert interrupted and summary["frames"] == 2
     assert len(list(open_media(tmp_path / "out/overlay.mp4"))) == 2
     assert json.loads((tmp_path / "out/summary.json").read_text())["frames"] == 2
+
+
+def test_what_was_found_is_on_disk_before_the_next_frame(tmp_path):
+    class Killed(NobodyThere):
+        def __call__(self, frame, deadline_s):
+            lines = (tmp_path / "out/people.jsonl").read_text().splitlines()
+            assert [json.loads(line)["frame"] for line in lines] == list(range(len(self.seen)))
+            if len(self.seen) == 3:
+                raise SystemError
+            return super().__call__(frame, deadline_s)
+
+    with pytest.raises(SystemError):
+        run(Killed(), images(tmp_path / "in"), tmp_path / "out")
+
+
+def test_tracks_of_an_earlier_run_are_gone_even_if_this_one_is_killed(tmp_path):
+    source, out = images(tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    for name in ("person_3.npz", "person_3.bvh"):
+        (out / name).touch()
+
+    class Killed(NobodyThere):
+        def __call__(self, frame, deadline_s):
+            raise SystemError
+
+    with pytest.raises(SystemError):
+        tool.run(Killed(), open_media(source), out, 0.0, tool.parse([source]))
+    assert not list(out.glob("person_*"))
+
+
+def test_the_overlay_of_a_camera_that_is_not_kept_up_with_lasts_as_long_as_it_ran(tmp_path, monkeypatch):
+    stamps = [0, 100_000_000, 400_000_000, 500_000_000]
+    stuttering = [(np.full((48, 64, 3), 90, np.uint8), stamp) for stamp in stamps]
+    monkeypatch.setattr(Media, "__iter__", lambda self: iter(stuttering))
+    (tmp_path / "out").mkdir()
+    tool.run(NobodyThere(), Media("0", "camera", 10.0, None, 64, 48), tmp_path / "out", 0.0, tool.parse(["0"]))
+    monkeypatch.undo()
+    assert len(list(open_media(tmp_path / "out/overlay.mp4"))) == 6
 
 
 def test_bad_image_in_a_folder_keeps_what_came_before(tmp_path, capsys):

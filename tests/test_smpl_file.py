@@ -109,6 +109,26 @@ def test_pickle_with_chumpy_and_scipy(small_arrays, tmp_path, fake_chumpy, proto
     np.testing.assert_array_equal(load_body(by_row).J_regressor, body.J_regressor)
 
 
+@pytest.mark.parametrize(
+    "starts",
+    [
+        np.arange(6891) * 10**4,
+        np.zeros(6891, int),
+        np.arange(6891)[::-1],
+        np.arange(6890),
+        np.full(6891, 2**63, np.uint64),
+    ],
+)
+def test_a_sparse_matrix_whose_parts_do_not_fit_together_is_refused(small_arrays, tmp_path, starts):
+    """Before they are unfolded: a few kilobytes of such starts claim gigabytes of entries."""
+    sparse = pytest.importorskip("scipy.sparse", reason="scipy is not installed")
+    matrix = sparse.csc_matrix(small_arrays["J_regressor"])
+    matrix.indptr = starts
+    path = write(tmp_path / "SMPL_NEUTRAL.pkl", {**small_arrays, "J_regressor": matrix})
+    with pytest.raises(BodyModelError, match="parts do not fit together"):
+        load_body(path)
+
+
 def test_chumpy_selection_is_resolved(small_arrays, tmp_path, fake_chumpy):
     """Some files hold the first betas as a selection from all of them."""
     a = small_arrays["shapedirs"]

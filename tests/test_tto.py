@@ -113,15 +113,34 @@ def test_one_slow_step_is_not_the_last_for_ever(model):
     assert fits[1].report.steps == 0 and fits[-1].report.steps > 5
 
 
-@pytest.mark.parametrize("source", ["auxiliary", "regressor"])
-def test_when_no_step_fits_the_bundles_choice_is_returned(model, source):
+def test_when_no_step_fits_the_regressors_answer_is_returned(model):
     regressor, graphs = model
     start = regressor(observation(2))
-    fit = Optimiser(graphs["adapt"], graphs["readout"], source, clock=lambda: 1.0)(start, TtoConfig(), deadline_s=0.5)
+    fit = Optimiser(graphs["adapt"], graphs["readout"], clock=lambda: 1.0)(start, TtoConfig(), deadline_s=0.5)
     assert (fit.report.steps, fit.report.stop) == (0, "deadline")
-    expected = start.auxiliary if source == "auxiliary" else fit.before
-    np.testing.assert_array_equal(fit.pose.rotmat, expected.rotmat)
-    assert fit.report.source == ("auxiliary" if source == "auxiliary" else "adapted")
+    np.testing.assert_array_equal(fit.pose.rotmat, fit.before.rotmat)
+    np.testing.assert_array_equal(fit.report.loss_after, fit.report.loss_before)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_where_no_step_ever_fits_ever_fewer_frames_are_late(model, past):
+    """And none is made later whose deadline has passed before the loop begins."""
+    regressor, graphs = model
+    clock, start = Clock(), regressor(observation(1))
+    answers = (
+        graphs["adapt"](state=start.state, **start.fit_inputs),
+        graphs["readout"](state=start.state, **start.fit_inputs),
+    )
+    adapt, readout = (
+        clock.costing(lambda answer=answer, **_: answer, cost) for answer, cost in zip(answers, (1.0, 0.1))
+    )
+    optimiser, tried = Optimiser(adapt, readout, clock=clock), []
+    for frame in range(1000):
+        clock.now += 30
+        fit = optimiser(start, TtoConfig(tolerance=0.0), deadline_s=clock.now + (0.05 if past else 0.8))
+        tried += [frame] * (fit.report.steps > 0)
+    assert np.all(np.diff(tried, n=2) > 0), "each pause is longer than the one before"
+    assert len(tried) <= (0 if past else 7)
 
 
 def test_a_better_start_is_taken_and_a_worse_one_is_not(model):
@@ -164,6 +183,23 @@ def test_a_diverging_step_is_not_taken(model):
     fit = Optimiser(broken, graphs["readout"])(regressor(observation(1)), TtoConfig())
     assert (fit.report.stop, fit.report.steps) == ("diverged", 0)
     assert np.isfinite(fit.pose.rotmat).all()
+
+
+def test_one_person_who_diverges_leaves_the_others_their_steps(model):
+    regressor, graphs = model
+    start = regressor(observation(3))
+
+    def broken(**inputs):
+        answer = graphs["adapt"](**inputs)
+        new_state = answer["new_state"].copy()
+        new_state[1] = np.inf
+        return {**answer, "new_state": new_state}
+
+    config = TtoConfig(max_steps=5, tolerance=0.0)
+    fit, whole = (Optimiser(adapt, graphs["readout"])(start, config) for adapt in (broken, graphs["adapt"]))
+    assert (fit.report.stop, fit.report.steps) == ("max_steps", 5) and np.isfinite(fit.pose.rotmat).all()
+    np.testing.assert_allclose(fit.report.loss_after[[0, 2]], whole.report.loss_after[[0, 2]], rtol=1e-5)
+    assert fit.report.loss_after[1] == fit.report.loss_before[1]
 
 
 def test_nothing_to_fit_without_keypoints(model):

@@ -280,9 +280,6 @@ def record(bundle: Bundle, result: dict) -> None:
         name: {k: result[k] for k in ("steps", "auxiliary", "peer") if k in result},
     }
     manifest = {**bundle.manifest, "metrics": metrics}
-    if "auxiliary" in result and "detector-like" in result["source_2d"]:
-        better = result["auxiliary"]["mpjpe_mm"] < result["steps"]["0"]["mpjpe_mm"]
-        manifest["without_steps"] = "auxiliary" if better else "regressor"
     (bundle.path / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 

@@ -18,6 +18,9 @@ from hmr_ros.skeleton import NUM_JOINTS
 R_up_camera = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """From the optical frame (x right, y down, z forward) of a level camera to x right, y forward, z up."""
 
+GENDERS = {"smpl_female": "female", "smpl_male": "male"}
+"""By shape space: whose body the betas shape."""
+
 BODY_JOINTS = 22
 """SMPL-H has SMPL's joints up to the wrists, then 30 finger joints in place of SMPL's two hands."""
 
@@ -58,6 +61,6 @@ def to_amass(track: Track, body: BodyModel) -> dict[str, np.ndarray]:
         "trans": track.joints[:, 0] @ R_up_camera.T - rest_pelvis,
         "betas": np.pad(track.shape, (0, 6)),
         "dmpls": np.zeros((len(rotmat), 8)),
-        "gender": np.array("neutral"),
+        "gender": np.array(GENDERS.get(body.shape_space, "neutral")),
         "mocap_framerate": np.float64(track.fps),
     }

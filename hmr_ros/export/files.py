@@ -1,10 +1,12 @@
-"""Every file that is made of a recording: one call for the file tool and for the demo."""
+"""Every file that is made of a recording, for the file tool and for the demo."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -17,24 +19,37 @@ from hmr_ros.rotation import rotmat_to_rotvec
 
 
 def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> None:
-    """`people.jsonl`, and `person_<id>.npz` (see export/amass.py) and `person_<id>.bvh` (export/bvh.py) per track."""
-    write_jsonl(folder / "people.jsonl", frames)
+    """`people.jsonl`, and the files of `write_tracks`."""
+    with begin_lines(folder) as lines:
+        for frame in frames:
+            write_line(lines, frame)
+    write_tracks(folder, frames, fps, body)
+
+
+def begin_lines(folder: Path) -> TextIO:
+    """A new `people.jsonl`, which holds what was written even if we are killed. An earlier run's tracks go: they would pass for this one's."""
+    for old in list(folder.iterdir()):
+        if re.fullmatch(r"person_\d+\.(npz|bvh)", old.name):
+            old.unlink()
+    return (folder / "people.jsonl").open("w", buffering=1)
+
+
+def write_line(lines: TextIO, frame: FrameRecord) -> None:
+    """One frame, in the camera's optical frame: frame, stamp_ns, latency_ms, people (see `person_to_dict`)."""
+    line = {
+        "frame": frame.index,
+        "stamp_ns": frame.stamp_ns,
+        "latency_ms": round(frame.latency_ms, 3),
+        "people": [person_to_dict(person) for person in frame.people],
+    }
+    lines.write(json.dumps(line) + "\n")
+
+
+def write_tracks(folder: Path, frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> None:
+    """`person_<id>.npz` (see export/amass.py) and `person_<id>.bvh` (export/bvh.py) per track."""
     for track in tracks_of(frames, fps, body):
         write_amass(folder / f"person_{track.id}.npz", track, body)
         write_bvh(folder / f"person_{track.id}.bvh", track, body)
-
-
-def write_jsonl(path: Path, frames: Sequence[FrameRecord]) -> None:
-    """One line per frame, in the camera's optical frame: frame, stamp_ns, latency_ms, people (see `person_to_dict`)."""
-    with path.open("w") as file:
-        for frame in frames:
-            line = {
-                "frame": frame.index,
-                "stamp_ns": frame.stamp_ns,
-                "latency_ms": round(frame.latency_ms, 3),
-                "people": [person_to_dict(person) for person in frame.people],
-            }
-            file.write(json.dumps(line) + "\n")
 
 
 def person_to_dict(person: PersonRecord) -> dict:

@@ -42,7 +42,8 @@ class Track:
 
 
 def tracks_of(frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> list[Track]:
-    """Everybody in `frames`, by id. fps: of the source; frames that are missing in a track are interpolated."""
+    """Everybody in `frames`, by id. fps: of the source; frames that are missing in a track are interpolated, of two on one beat the
+    first counts."""
     people: dict[int, list] = {}
     for frame in frames:
         for person in frame.people:
@@ -53,7 +54,8 @@ def tracks_of(frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> lis
 def _track(track_id: int, rows: list, fps: float, body: BodyModel) -> Track:
     stamps = np.array([frame.stamp_ns for frame, _ in rows], np.int64)
     index = np.array([frame.index for frame, _ in rows], np.int64)
-    beats = _beats(stamps, index, fps)
+    beats, first = np.unique(_beats(stamps, index, fps), return_index=True)
+    rows, stamps, index = [rows[i] for i in first], stamps[first], index[first]
     every = np.arange(beats[-1] + 1)
     left = np.searchsorted(beats, every, side="right") - 1
     right = np.minimum(left + 1, len(beats) - 1)
@@ -75,9 +77,12 @@ def _track(track_id: int, rows: list, fps: float, body: BodyModel) -> Track:
 
 
 def _beats(stamps: np.ndarray, index: np.ndarray, fps: float) -> np.ndarray:
-    """The place of every row on the even beat, from 0, rising: by its stamp, or by its index where stamps make no sense."""
-    beats = np.round((stamps - stamps[0]) * fps / 1e9).astype(np.int64)
-    return beats if np.all(np.diff(beats) > 0) else index - index[0]
+    """The place of every row on the even beat, from 0, never falling: by its stamp, or by its index where most stamps do not rise."""
+    steps = np.diff(stamps)
+    if 2 * np.sum(steps <= 0) > len(steps):
+        return index - index[0]
+    rising = np.maximum.accumulate(stamps)  # a frame that came out of order counts as of the one before it
+    return np.round((rising - rising[0]) * fps / 1e9).astype(np.int64)
 
 
 def _linear(values: np.ndarray, left: np.ndarray, right: np.ndarray, share: np.ndarray) -> np.ndarray:

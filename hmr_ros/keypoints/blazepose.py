@@ -26,7 +26,7 @@ from hmr_ros.types import Frame, Keypoints
 
 NEWCOMERS = 2
 """Proposals that are looked at in one frame, which bounds its time; in the first frame also two for everyone wanted, since
-some turn out to be nobody."""
+some turn out to be nobody. More than that take turns: what is sure to be a person and is none (a poster) must not hide others for ever."""
 Found = tuple[np.ndarray, np.ndarray]
 """Regions (M, 2, 2) and scores (M,) that the detector found in one window."""
 STAY = 1.3
@@ -48,12 +48,13 @@ class BlazePose:
     def reset(self) -> None:
         self._looks: list[Look] = []
         self._search: Search | None = None
+        self._next_proposal = 0
 
     def detect(self, frame: Frame) -> Keypoints:
         return self.detect_with_world(frame)[0]
 
     def detect_with_world(self, frame: Frame) -> tuple[Keypoints, np.ndarray]:
-        """Also BlazePose's own 3D guess: (N, 33, 3) float32, metres, from the hips' centre, along the camera's axes."""
+        """Also BlazePose's own 3D guess: (N, 33, 3) float32, metres, from the hips' centre, z along the ray to the person."""
         image, limit = frame.image, self.config.max_people
         height, width = image.shape[:2]
         start = self._search is None or self._search.size != (width, height)
@@ -72,11 +73,11 @@ class BlazePose:
             found = searched() + self._look_into(besides, image)()
             proposals = unknown_regions(best_first(found), people)
         else:
-            proposals = region_from_box(unknown_boxes(frame.boxes, people))
+            proposals = region_from_box(unknown_boxes(frame.boxes, people, (width, height)))
         if len(people) >= limit:  # only who would take somebody's place is worth a look
             smallest = min(region_size(person.next_region) for person in people)
             proposals = proposals[region_size(proposals) > STAY * smallest]
-        proposals = proposals[: 2 * limit + NEWCOMERS if start else NEWCOMERS]
+        proposals = self._take_turns(proposals, 2 * limit + NEWCOMERS if start else NEWCOMERS)
         people = distinct(people + self._newcomers(frame, proposals), incumbents=len(people))
         stay = [STAY if any(person is look for look in followed) else 1 for person in people]
         ranked = sorted(zip(people, stay), key=lambda pair: -pair[1] * importance(pair[0]))
@@ -84,6 +85,12 @@ class BlazePose:
         return to_keypoints(people, width, height, self.config.min_confidence), np.array(
             [p.world for p in people], np.float32
         ).reshape(-1, NUM_LANDMARKS, 3)
+
+    def _take_turns(self, proposals: np.ndarray, places: int) -> np.ndarray:
+        """As many of the proposals as there are places, from where the last frame stopped if that could not look at all of its."""
+        first = self._next_proposal % max(len(proposals), 1)
+        self._next_proposal = first + places if len(proposals) > places else 0
+        return np.roll(proposals, -first, axis=0)[:places]
 
     def _follow(self, frame: Frame, last: Look) -> Look:
         if self.config.both_ways:

@@ -31,7 +31,7 @@ class Landmarks:
     confidence: np.ndarray
     """(33,) float32 in [0, 1]."""
     world: np.ndarray
-    """(33, 3) float32, metres, from the hips' centre; x right, y down, z forward along the camera's axes."""
+    """(33, 3) float32, metres, from the hips' centre; x right, y down, z along the ray to the person."""
     score: float
     """In [0, 1]: whether there is a person in the region at all."""
     next_region: np.ndarray

@@ -52,9 +52,11 @@ def unknown_regions(regions: np.ndarray, people: Sequence[Landmarks]) -> np.ndar
     return np.array(fresh, np.float32).reshape(-1, 2, 2)
 
 
-def unknown_boxes(boxes: np.ndarray, people: Sequence[Landmarks]) -> np.ndarray:
-    """Those of the boxes (M, 4), left top right bottom, that are around nobody who is followed already."""
-    around = [np.concatenate([p.uv.min(axis=0), p.uv.max(axis=0)]) for p in people]
+def unknown_boxes(boxes: np.ndarray, people: Sequence[Landmarks], size: tuple[int, int]) -> np.ndarray:
+    """Those of the boxes (M, 4), left top right bottom, that are around nobody who is followed already. size: the image's width and height."""
+    # Landmarks go on where the image ends, boxes do not.
+    inside = [np.clip(person.uv, 0, size) for person in people]
+    around = [np.concatenate([uv.min(axis=0), uv.max(axis=0)]) for uv in inside]
     known = [overlap(box, boxes) > SAME_BOX for box in around]
     return boxes[~np.any(known, axis=0)] if known else boxes
 

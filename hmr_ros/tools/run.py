@@ -4,7 +4,7 @@
 
 writes into DIR: overlay.mp4, overlay.png, summary.json, people.jsonl (everything, a line per frame), and per track
 person_<id>.npz (AMASS) and person_<id>.bvh; with --write-bag also bag/, a recording of the results. Ctrl-C stops early and
-leaves all of them valid.
+leaves all of them valid; people.jsonl is written as frames come, and an earlier run's person_* files are removed first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hmr_ros.camera import Camera
 from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
-from hmr_ros.export.files import write_results
+from hmr_ros.export.files import begin_lines, write_line, write_tracks
 from hmr_ros.media import Media, MediaError, open_media
 from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise
 from hmr_ros.ros.bag_reader import BagError, BagImages, is_bag
@@ -84,11 +84,13 @@ def run(
     started = time.monotonic()
     try:
         with ExitStack() as files:
+            lines = files.enter_context(begin_lines(out))
             overlay = files.enter_context(OverlayWriter(out, media.fps, pipeline.body, media.frames))
             bag = files.enter_context(BagWriter(out / "bag", pipeline.body)) if options.write_bag else None
             for index, frame in enumerate(_frames(media, options)):
                 record = process(pipeline, frame, index, deadline_ms)
-                picture = overlay.write(frame.image, record, frame.camera)
+                write_line(lines, record)
+                picture = overlay.write(frame.image, record, frame.camera, frame.stamp_ns)
                 if bag:
                     bag.write(frame, record, picture)
                 frames.append(record)
@@ -97,7 +99,7 @@ def run(
     except (MediaError, BagError) as error:  # one bad file in a folder: keep what was done before it
         print(f"hmr_run: stopped at frame {len(frames)}: {error}", file=sys.stderr)
     summary = summarise(frames, time.monotonic() - started)
-    write_results(out, frames, media.fps, pipeline.body)
+    write_tracks(out, frames, media.fps, pipeline.body)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     if isinstance(media, BagImages):
         warn_of_bag(media)
