@@ -95,6 +95,36 @@ def test_amass_keeps_its_authors_split_and_thins_out(tmp_path):
         prepare(PrepareConfig("amass", tmp_path / "amass", tmp_path / "x.npz", split="minival"))
 
 
+@pytest.mark.parametrize("below", ["amass", "amass/CMU"])
+def test_cmu_subjects_of_our_validation_are_not_trained_on_by_way_of_amass(tmp_path, below):
+    for seed, name in enumerate(("01/01_01", "03/03_02", "127/127_05")):
+        amass_file(tmp_path / f"amass/CMU/{name}_poses.npz", seed=seed)
+    amass_file(tmp_path / "amass/CMU/../KIT/3/3_1_poses.npz", seed=9)
+    train, val = (
+        prepare(PrepareConfig("amass", tmp_path / below, tmp_path / f"poses_amass_{split}.npz", split=split))
+        for split in ("train", "val")
+    )
+    assert set(train.sequence) == {"01/01_01_poses"} | ({"3/3_1_poses"} if below == "amass" else set())
+    assert set(val.sequence) == {"03/03_02_poses", "127/127_05_poses"}
+
+
+def test_labels_of_agora_among_bedlams_are_left_out(tmp_path, capsys):
+    for name in ("scene_6fps", "agora-bfh", "agora-body"):
+        np.savez(tmp_path / f"{name}.npz", imgname=np.array(["a.png"]))
+    assert [path.name for path in SOURCES["bedlam"].files(tmp_path, "train")] == ["scene_6fps.npz"]
+    assert "agora-bfh.npz, agora-body.npz: left out" in capsys.readouterr().out
+    with pytest.raises(DatasetError, match="None of the 1 npz"):
+        SOURCES["bedlam"].files(tmp_path / "agora-bfh.npz", "train")
+
+
+@pytest.mark.parametrize("name", ["mpi_inf_3dhp_valid.npz", "mpi_inf_3dhp_test.npz"])
+def test_a_file_may_have_any_of_its_usual_names(tmp_path, name):
+    with pytest.raises(DatasetError, match="No file at .*_valid.npz or .*_test.npz"):
+        SOURCES["3dhp"].files(tmp_path, "test")
+    (tmp_path / name).touch()
+    assert SOURCES["3dhp"].files(tmp_path, "test") == [tmp_path / name]
+
+
 def test_training_takes_every_pose_set_of_its_folder(tmp_path):
     amass_file(tmp_path / "amass/CMU/a.npz")
     prepare(PrepareConfig("amass", tmp_path / "amass", tmp_path / "data/poses_amass_train.npz"))

@@ -40,6 +40,6 @@ class Photographs:
         world = people.detected_3d[row] @ axis_to_ray((low + high) / 2).T
         pelvis = self.body.joints(rotmat[None], people.betas[row][None], people.transl[row][None])[0][0, 0]
         return Picture(
-            load_image(self.folder, str(people.image[row])), camera, rotmat, people.betas[row], pelvis, xy, confidence,
+            load_image(people, row, self.folder), camera, rotmat, people.betas[row], pelvis, xy, confidence,
             world.astype(np.float32), known.astype(np.float32),
         )  # fmt: skip
