@@ -113,7 +113,8 @@ def evaluate_pairs(config: EvaluateConfig) -> Evaluation:
     """Rendered people whose keypoints the real detector found (`training.detector_loop`); those it missed do not count."""
     body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     settings = KeypointsConfig()
-    pairs = {name: array[: config.limit or None] for name, array in detector_loop.load(config.pairs).items()}
+    pairs = detector_loop.load(config.pairs, body.shape_space)
+    pairs = {name: array[: config.limit or None] for name, array in pairs.items()}
     usable = (pairs["confidence"] >= settings.min_confidence).sum(1) >= settings.min_keypoints
     found = pairs["found"].astype(bool) & usable
     rotmat, betas, transl, uv, confidence, world = (

@@ -121,8 +121,9 @@ class Data:
         self.pairs, self.pairs_share = None, 0.0
         if config.pairs.file:
             noise, self.pairs_share = config.noise, config.pairs.share
-            on_cpu = body.to(torch.device("cpu"))
-            self.pairs = Pairs(config.pairs.file, on_cpu, config.pairs.max_error_mm, noise.without_3d, noise.dropout)
+            self.pairs = Pairs(
+                config.pairs.file, load_body(config.body), config.pairs.max_error_mm, noise.without_3d, noise.dropout
+            )
             self.files.append(config.pairs.file)
 
     def __call__(self, count: int, rng: torch.Generator) -> Sample:

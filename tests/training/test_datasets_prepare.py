@@ -1,5 +1,6 @@
 """`python -m training.prepare`: says what a set needs, checks, converts, goes on where it was, and training takes what it makes."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,6 @@ from hmr_ros.metrics import pa_mpjpe  # noqa: E402
 from hmr_ros.rotation import rotvec_to_rotmat  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training import prepare as command  # noqa: E402
-from training.body import BodyArrays  # noqa: E402
 from training.config import NoiseConfig  # noqa: E402
 from training.datasets.catalog import SOURCES  # noqa: E402
 from training.datasets.detect import detect  # noqa: E402
@@ -238,7 +238,7 @@ def test_detections_with_bodies_become_training_pairs(walkers, tmp_path, body):
     people, folder = walkers
     seen = detect(people, folder)
     assert write_pairs(seen, tmp_path / "pairs.npz", body) == 3
-    pairs = Pairs(tmp_path / "pairs.npz", BodyArrays.of(body))
+    pairs = Pairs(tmp_path / "pairs.npz", body)
     sample = pairs(8, torch.Generator().manual_seed(0))
     detected = sample.confidence > 0
     off = (sample.keypoints - sample.truth.keypoints_2d).norm(dim=-1)[detected]
@@ -248,6 +248,9 @@ def test_detections_with_bodies_become_training_pairs(walkers, tmp_path, body):
             3, **{name: getattr(seen, name) for name in ("poses", "betas", "transl")}, shape_space="other"
         )
         write_pairs(other, tmp_path / "none.npz", body)
+    few = np.where(np.arange(23) < 5, seen.confidence_detected, 0)
+    with pytest.raises(DatasetError, match="has detections"):  # of whom too little is seen, nobody would be asked about
+        write_pairs(dataclasses.replace(seen, confidence_detected=few), tmp_path / "none.npz", body)
 
 
 def test_who_has_no_place_is_put_where_the_keypoints_are(walkers, body):
