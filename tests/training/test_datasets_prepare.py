@@ -290,6 +290,24 @@ def test_photographs_are_pictures_for_image_training(walkers, tmp_path, body):
     assert len(photographs(5, torch.Generator().manual_seed(0))) == 5
 
 
+def test_whole_folders_of_photographs_are_held_out_where_there_are_enough(tmp_path, body):
+    count = 100
+    names = np.array([f"clip{i // 4:02d}/{i % 4}.jpg" for i in range(count)])
+    people = people_of(
+        count, image=names, poses=np.zeros((count, 24, 3)), betas=np.zeros(10), shape_space=body.shape_space,
+        transl=np.array([0, 0, 3]), detected_2d=np.ones((count, 23, 2)),
+    )  # fmt: skip
+    save(tmp_path / "clips.npz", people)
+    learned, held_out = (
+        set(part.people.image) for part in Photographs(tmp_path / "clips.npz", tmp_path, body).parted()
+    )
+    assert held_out == {name for name in names if name.startswith(("clip00", "clip20"))}
+    assert learned == set(names) - held_out
+    save(tmp_path / "one.npz", people[:1])
+    with pytest.raises(DatasetError, match="all photographs are one picture"):
+        Photographs(tmp_path / "one.npz", tmp_path, body).parted()
+
+
 def test_image_training_mixes_photographs_in(walkers, tmp_path):
     people, folder = walkers
     save(tmp_path / "walk.npz", detect(people, folder))
