@@ -119,6 +119,24 @@ def test_a_body_that_cannot_be_dressed_is_not_drawn(photographs):
             train(dataclasses.replace(photographs, pictures=pictures))
 
 
+def test_steps_learned_alone_change_nothing_of_the_networks(config, monkeypatch):
+    """Neither weights nor batch statistics, across validations, and nothing drops out."""
+    first = train(dataclasses.replace(config, steps=1))
+    drop_out = torch.nn.functional.dropout
+    dropped = []
+    monkeypatch.setattr(
+        "torch.nn.functional.dropout",
+        lambda x, p, training, *a: dropped.append(training) or drop_out(x, p, training, *a),
+    )
+    meta = dataclasses.replace(config.meta, start=0, steps_only=True)
+    after = checkpoint.load(train(dataclasses.replace(config, out=config.data / "steps", init=first, meta=meta))).model
+    before = checkpoint.load(first).model
+    changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    assert {"log_inner_lr", "curvature"} <= changed
+    assert not any(name.startswith(("encoder.", "head.", "auxiliary_head.")) for name in changed), changed
+    assert dropped and not any(dropped)
+
+
 def test_auxiliary_learns_through_the_inner_step(config):
     """Its loss of its own left out, the auxiliary network's backbone and head still get a gradient: second derivatives."""
     model = ImageMetaHmr(dataclasses.replace(config.model, auxiliary_backbone="thin"), weights_of(LossConfig()))
