@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -39,15 +38,11 @@ class Checkpoint(NamedTuple):
 
 
 def load(path: Path) -> Checkpoint:
-    """Read `save`'s file, or the older `checkpoint.pt` with `config.json` beside it (its weights only)."""
+    """Read `save`'s file."""
     if not path.is_file():
         raise FileNotFoundError(
             f"no checkpoint at {path.resolve()}: `python -m training.train` writes one into its --out"
         )
-    if path.suffix == ".pt":
-        saved = torch.load(path, weights_only=True)
-        run = json.loads((path.parent / "config.json").read_text())
-        return Checkpoint(saved["model"], {}, saved.get("step", 0), run)
     model: dict[str, Tensor] = {}
     optimizer: dict[int, dict[str, Tensor]] = {}
     with safe_open(path, framework="pt") as file:

@@ -182,8 +182,11 @@ def write(path: Path, arrays: dict) -> None:
     partial.replace(path)
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of ARRAYS, each with a leading axis of people. Raises ValueError when `path` is not such a file."""
+def load(path: Path, shape_space: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of ARRAYS, each with a leading axis of people. Raises ValueError when `path` is not such a file.
+
+    shape_space: of the body that betas are to be of, where they are to be used.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"no such file: {path.resolve()}; make it with `python -m training.detector_loop --out {path}`"
@@ -193,6 +196,12 @@ def load(path: Path) -> dict[str, np.ndarray]:
         if missing:
             raise ValueError(f"{path} is not of training.detector_loop: it lacks {', '.join(missing)}")
         arrays = {name: data[name] for name in ARRAYS}
+        about = json.loads(str(data["about"])) if "about" in data else {}
+    if shape_space and about.get("shape_space") != shape_space:
+        raise ValueError(
+            f"{path}: its betas are of {about.get('shape_space', 'a body that it does not name')!r}, not of {shape_space!r}: "
+            "use the --body it was made for, or make it again"
+        )
     for name, shape in ARRAYS.items():
         if arrays[name].shape != (len(arrays["found"]), *shape):
             raise ValueError(f"{path}: {name} has shape {arrays[name].shape}, expected (people, {shape})")

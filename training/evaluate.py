@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -35,7 +35,7 @@ from training.body import BodyArrays
 from training.config import NoiseConfig
 from training.datasets.people import DatasetError
 from training.datasets.protocols import PROTOCOLS
-from training.evaluate_report import Case, draw_plot, draw_worst, markdown
+from training.evaluate_report import Case, draw_plot, draw_worst, frames, markdown
 from training.synthesis import Poses, Synthesis
 
 STEPS = (0, 1, 2, 5, 14)
@@ -66,6 +66,8 @@ class EvaluateConfig:
     body: str = "open"
     root: Path = Path("../shared/data")
     """Folder that holds `mocap/` and `pose2sim_cam1/`; for a benchmark the file that `training.prepare` made of it."""
+    images: Path | None = None
+    """The folder that a benchmark's image paths start from: for bundles that look at pictures."""
     h36m_regressor: Path | None = None
     """Your J_regressor_h36m.npy, for the benchmarks that regress their joints with it."""
     smpl: Path | None = None
@@ -113,7 +115,8 @@ def evaluate_pairs(config: EvaluateConfig) -> Evaluation:
     """Rendered people whose keypoints the real detector found (`training.detector_loop`); those it missed do not count."""
     body, bundle, _ = model = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
     settings = KeypointsConfig()
-    pairs = {name: array[: config.limit or None] for name, array in detector_loop.load(config.pairs).items()}
+    pairs = detector_loop.load(config.pairs, body.shape_space)
+    pairs = {name: array[: config.limit or None] for name, array in pairs.items()}
     usable = (pairs["confidence"] >= settings.min_confidence).sum(1) >= settings.min_keypoints
     found = pairs["found"].astype(bool) & usable
     rotmat, betas, transl, uv, confidence, world = (
@@ -202,13 +205,19 @@ def per_joint(names: Iterable[str], errors: dict[str, np.ndarray]) -> dict[str, 
     return {name: {step: round(float(by[j]), 1) for step, by in errors.items()} for j, name in enumerate(names)}
 
 
-def milliseconds(seen: Observation, regressor: Regressor, optimiser: Optimiser) -> dict[str, float]:
-    """Median time of one person alone, from keypoints to the answer, by steps allowed; all of them in turn on everyone."""
+def milliseconds(
+    seen: Observation, regressor: Regressor, optimiser: Optimiser, show: Callable[[int], Frame | None] = lambda i: None
+) -> dict[str, float]:
+    """Median time of one person alone, from keypoints to the answer, by steps allowed; all of them in turn on everyone.
+
+    show: the frame of a person, where the encoder reads pictures.
+    """
     seconds: dict[str, list[float]] = {str(s): [] for s in STEPS}
     for i in range(min(TIMED, len(seen.keypoints))):
+        frame = show(i)
         for steps in STEPS:
             began = time.perf_counter()
-            optimiser(regressor(rows(seen, slice(i, i + 1))), TtoConfig(max_steps=steps))
+            optimiser(regressor(rows(seen, slice(i, i + 1)), frame), TtoConfig(max_steps=steps))
             seconds[str(steps)].append(time.perf_counter() - began)
     return {name: round(1000 * float(np.median(values)), 3) for name, values in seconds.items()}
 
@@ -287,7 +296,7 @@ def main(config: EvaluateConfig) -> dict:
     torch.set_num_threads(1)
     protocols = {"mocap-val": evaluate_mocap, "detector-loop": evaluate_pairs, "pose2sim-cam1": evaluate_pose2sim}
     result, worst = protocols.get(config.data, evaluate_published)(config)
-    print(f"{result['data']}: {result['frames']} frames, 2D: {result['source_2d']}, bundle {result['bundle']}; mm\n")
+    print(f"{result['data']}: {frames(result)}, 2D: {result['source_2d']}, bundle {result['bundle']}; mm\n")
     print(markdown(result))
     if config.json:
         config.json.write_text(json.dumps(result, indent=2) + "\n")

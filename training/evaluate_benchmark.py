@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,14 +11,18 @@ import numpy as np
 from tqdm import tqdm
 
 from hmr_ros.body_model import BodyModel
+from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig, ModelConfig, TtoConfig
-from hmr_ros.factory import load_model, make_regressor
+from hmr_ros.encoders import make_encoder
+from hmr_ros.factory import load_model
 from hmr_ros.regressor import Observation, Regressor, observe
+from hmr_ros.skeleton import NUM_KEYPOINTS
 from hmr_ros.tto import Optimiser
-from hmr_ros.types import BodyPose, Keypoints
+from hmr_ros.types import BodyPose, Frame, Keypoints
 from training import evaluate
 from training.datasets import people as records
 from training.datasets.cameras import camera_of
+from training.datasets.detect import load_image
 from training.datasets.people import DatasetError, People
 from training.datasets.protocols import PROTOCOLS, Points, Protocol, Ruler, acceleration_error, errors
 from training.evaluate_report import Case
@@ -34,27 +40,42 @@ class Measured(NamedTuple):
 
 
 def evaluate_benchmark(config: evaluate.EvaluateConfig) -> evaluate.Evaluation:
-    """Errors of everybody who has a truth and enough keypoints."""
+    """Errors of everybody who has a truth, and keypoints or at least a box: public evaluations leave out nobody either."""
     protocol, exact = PROTOCOLS[config.data], config.keypoints == "exact"
     ruler = Ruler(protocol, config.h36m_regressor, config.smpl)
     everybody = read(config.root, protocol)
-    chosen = usable(everybody, ruler, exact)
-    people = everybody[chosen][: config.limit or None]
+    measurable, seen_enough = usable(everybody, ruler, exact)
+    chosen = np.flatnonzero(measurable & (seen_enough | everybody.box_known))[: config.limit or None]
+    people, seen_enough = everybody[chosen], seen_enough[chosen]
     body, bundle, graphs = load_model(ModelConfig(bundle=config.bundle, body=config.body, backend="onnxruntime"))
-    seen = observation(people, exact)
-    regressor = make_regressor(bundle, graphs)
+    if bundle.crop_px and not config.images:
+        raise DatasetError(
+            f"bundle {bundle.name!r} looks at pictures: name the folder that image paths start from with --images."
+        )
+    encoder = make_encoder(bundle, graphs)
+    show = partial(frame_of, people, config.images if bundle.crop_px else None)
+    seen = observation(people, seen_enough, exact, encoder.aspect)
+    regressor = Regressor(encoder, graphs["regress"], bundle.loss_weights)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
-    measured = measure(people, seen, ruler, body, regressor, optimiser, config.pve_unaligned)
-    by_step = {name: figures(measured, name, people) for name in measured.errors}
+    parts = alike(seen_enough, 1 if bundle.crop_px else evaluate.CHUNK)
+    measured = measure(people, seen, show, parts, ruler, body, regressor, optimiser, config.pve_unaligned)
+    by_step = {
+        name: figures(by) | acceleration(measured.found[name], measured.true, people)
+        for name, by in measured.errors.items()
+    }
+    with_keypoints = {metric: values[seen_enough] for metric, values in measured.errors[evaluate.LOOKED_AT].items()}
     joints = {str(s): measured.errors[str(s)]["joints"].mean(0) for s in evaluate.STEPS}
     result = {
         "steps": {step: by_step[step] for step in joints},
         "auxiliary": by_step["auxiliary"],
+        "with_keypoints": figures(with_keypoints),
         "per_joint": evaluate.per_joint(protocol.joint_names, joints),
-        "milliseconds": evaluate.milliseconds(seen, regressor, optimiser),
+        "milliseconds": evaluate.milliseconds(seen, regressor, optimiser, show),
         "protocol": {name: getattr(protocol, name) for name in ("title", "frames", "joints", "root", "source")},
         "frames": len(people),
-        "missed": int((~chosen).sum()),
+        "frames_with_truth": int(measurable.sum()),
+        "frames_without_truth": int((~measurable).sum()),
+        "answered_from_the_box_alone": int((~seen_enough).sum()),
         "source_2d": source_2d(people, exact),
         **evaluate.provenance(config, bundle),
     }
@@ -72,8 +93,8 @@ def read(path: Path, protocol: Protocol) -> People:
     return records.load(path)
 
 
-def usable(people: People, ruler: Ruler, exact: bool) -> np.ndarray:
-    """(N,) bool: who has a truth for this protocol and enough 2D keypoints."""
+def usable(people: People, ruler: Ruler, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool each: who has a truth for this protocol; and who enough 2D keypoints, as the runtime asks for."""
     confidence = people.confidence_2d if exact else people.confidence_detected
     seen = (confidence > 0).sum(axis=1) >= KeypointsConfig().min_keypoints
     measurable = ruler.measurable(people)
@@ -81,36 +102,54 @@ def usable(people: People, ruler: Ruler, exact: bool) -> np.ndarray:
         lacks = "enough annotated 2D" if exact else "detections (prepare with --detect)"
         lacks = lacks if measurable.any() else "the truth that this protocol is measured on"
         raise DatasetError(f"{ruler.protocol.title}: nobody of {people.summary()} has {lacks}.")
-    return measurable & seen
+    return measurable, seen
 
 
-def observation(people: People, exact: bool) -> Observation:
+def frame_of(people: People, images: Path | None, row: int) -> Frame | None:
+    """What an encoder that reads pictures is shown of one of them; None without a folder of images."""
+    return Frame(load_image(people, row, images), camera_of(people, row)) if images else None
+
+
+def observation(people: People, seen_enough: np.ndarray, exact: bool, aspect: float) -> Observation:
     """What the networks see of everybody. exact: the annotated or projected 2D, no 3D; else what the detector saw."""
     seen = []
     for row in range(len(people)):
-        one = slice(row, row + 1)
+        one, camera = slice(row, row + 1), camera_of(people, row)
+        if not seen_enough[row]:
+            seen.append(box_alone(people.box[row], camera))
+            continue
         if exact:
             keypoints = Keypoints(people.keypoints_2d[one], people.confidence_2d[one], np.ones(1, np.float32))
         else:
             xyz = np.where(people.detected_3d_known[one, :, None], people.detected_3d[one], np.nan)
             keypoints = Keypoints(people.detected_2d[one], people.confidence_detected[one], np.ones(1, np.float32), xyz)
-        seen.append(observe(keypoints, camera_of(people, row)))
+        seen.append(observe(keypoints, camera, aspect))
     return Observation(*(np.concatenate([getattr(one, name) for one in seen]) for name in vars(seen[0])))
 
 
+def box_alone(box: np.ndarray, camera: Camera) -> Observation:
+    """Somebody of whom no keypoints are known. box: (3,) centre and side, pixels."""
+    nothing = (np.zeros((1, NUM_KEYPOINTS, *shape), np.float32) for shape in ((2,), (), (3,), ()))
+    bbox_info = np.array([[*camera.normalise(box[:2]), box[2] / camera.focal[1]]], np.float32)
+    return Observation(*nothing, bbox_info)
+
+
+def alike(seen_enough: np.ndarray, size: int) -> list[slice]:
+    """Everybody in chunks of no more than `size`, in which all have keypoints or nobody: beside others, who has none would be fitted too."""
+    starts = np.union1d(np.arange(0, len(seen_enough), size), np.flatnonzero(np.diff(seen_enough)) + 1)
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(seen_enough)])]
+
+
 def measure(
-    people: People, seen: Observation, ruler: Ruler, body: BodyModel, regressor: Regressor, optimiser: Optimiser,
-    pve_unaligned: bool,
+    people: People, seen: Observation, show: Callable[[int], Frame | None], parts: list[slice], ruler: Ruler, body: BodyModel,
+    regressor: Regressor, optimiser: Optimiser, pve_unaligned: bool,
 ) -> Measured:  # fmt: skip
-    """Everybody, a chunk at a time: meshes of all would not fit into memory."""
+    """Everybody, a part at a time: meshes of all would not fit into memory. show: the frame of a part, by the row it starts with."""
     tables: dict[str, dict[str, list]] = {}
     found: dict[str, list[Points]] = {}
     true, fitted_2d = [], []
-    for start in tqdm(
-        range(0, len(people), evaluate.CHUNK), desc=ruler.protocol.title, unit=f"x{evaluate.CHUNK}", mininterval=2
-    ):
-        part = slice(start, start + evaluate.CHUNK)
-        truth, regression = ruler.of_truth(people[part]), regressor(evaluate.rows(seen, part))
+    for part in tqdm(parts, desc=ruler.protocol.title, unit="part", mininterval=2):
+        truth, regression = ruler.of_truth(people[part]), regressor(evaluate.rows(seen, part), show(part.start))
         answers = {str(s): optimiser(regression, TtoConfig(max_steps=s)).pose for s in evaluate.STEPS}
         true.append(truth.without_mesh())
         fitted_2d.append(in_box(body, answers[evaluate.LOOKED_AT], seen.bbox_info[part]))
@@ -127,20 +166,26 @@ def measure(
 def in_box(body: BodyModel, pose: BodyPose, bbox_info: np.ndarray) -> np.ndarray:
     """The body's keypoints, (N, 23, 2) box units."""
     points = body.keypoints(pose.rotmat, pose.betas, pose.transl)
-    uv = points[..., :2] / np.maximum(points[..., 2:], 0.1)
+    with np.errstate(
+        invalid="ignore"
+    ):  # of whom a keypoint encoder sees nothing, it may say that they are infinitely far away
+        uv = points[..., :2] / np.maximum(points[..., 2:], 0.1)
     return (uv - bbox_info[:, None, :2]) / (bbox_info[:, None, 2:] / 2)
 
 
-def figures(measured: Measured, name: str, people: People) -> dict[str, float]:
-    """Means and medians in mm, shares in percent, and the acceleration error where frames follow each other."""
-    by = measured.errors[name]
+def figures(by: dict[str, np.ndarray]) -> dict[str, float]:
+    """Means and medians in mm, shares in percent. by: as `protocols.errors`."""
     shares = {
         f"{metric}_percent": round(float(by[metric].mean()), 2) for metric in by if metric.endswith(("pck", "auc"))
     }
     in_mm = {metric: by[metric] for metric in by if f"{metric}_percent" not in shares and metric != "joints"}
-    acceleration = acceleration_error(measured.found[name], measured.true, people)
-    more = {} if acceleration is None else {"acceleration_mm_per_frame2": round(acceleration, 2)}
-    return evaluate.figures(in_mm) | shares | more
+    return evaluate.figures(in_mm) | shares
+
+
+def acceleration(found: Points, true: Points, people: People) -> dict[str, float]:
+    """The acceleration error, where frames follow each other."""
+    error = acceleration_error(found, true, people)
+    return {} if error is None else {"acceleration_mm_per_frame2": round(error, 2)}
 
 
 def source_2d(people: People, exact: bool) -> str:

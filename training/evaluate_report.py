@@ -34,6 +34,16 @@ class Case:
     """(H, W, 3) uint8, RGB."""
 
 
+def frames(result: dict) -> str:
+    """How many were measured; of a benchmark's also, of how many, and how many of them without keypoints."""
+    if "frames_with_truth" not in result:
+        return f"{result['frames']:,} frames"
+    return (
+        f"{result['frames']:,} of {result['frames_with_truth']:,} frames with a truth, {result['answered_from_the_box_alone']:,} of "
+        f"them answered from the box alone for want of keypoints ({result['frames_without_truth']:,} frames have no truth)"
+    )
+
+
 def markdown(result: dict) -> str:
     """The figures: a row per number of steps, means with medians in brackets; and where there are any, a row per joint."""
     first = next(iter(result["steps"].values()))
@@ -42,6 +52,8 @@ def markdown(result: dict) -> str:
     titles = metrics + ["milliseconds"] * bool(clock)
     lines = [f"| TTO steps | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
     rows = dict(result["steps"]) | {k: result[k] for k in ("auxiliary", "peer") if k in result}
+    if result.get("answered_from_the_box_alone"):
+        rows["5, those with keypoints"] = result["with_keypoints"]
     for name, row in rows.items():
         cells = [f"{row[f'{m}_mm']:.1f} ({row[f'{m}_median_mm']:.1f})" for m in metrics]
         cells += [f"{clock[name]:.2f}" if name in clock else ""] * bool(clock)

@@ -20,7 +20,7 @@ import tyro
 from torch import Tensor
 
 from hmr_ros.smpl_file import shape_space_of
-from training.checkpoint import Checkpoint, commit
+from training.checkpoint import Checkpoint, commit, digests
 from training.config import LossConfig, MetaConfig
 from training.image.config import Head, ImageModelConfig
 from training.image.model import ImageMetaHmr
@@ -175,8 +175,9 @@ def import_meta_hmr(config: ImportConfig) -> tuple[Path, Report]:
     model = ImageMetaHmr(image, weights_of(LossConfig()))
     report = load_published(model, read(config.checkpoint), read_mean(config.mean_params))
     torch.nn.init.zeros_(model.curvature)  # nothing was learned about what moves together
+    files = [config.checkpoint, *([config.mean_params] if report.from_mean_params else [])]
     run = {
-        "from_step": 0, "commit": commit(), "torch": torch.__version__, "data": {"imported": config.checkpoint.name},
+        "from_step": 0, "commit": commit(), "torch": torch.__version__, "data": digests(files),
         "config": {"model": asdict(image), "meta": asdict(MetaConfig())},
         "shape_space": shape_space_of("SMPL_NEUTRAL.pkl"),
         "licence": "that of the imported Meta-HMR checkpoint and of SMPL; not for redistribution",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hmr_ros import skeleton
+from hmr_ros.body_model import BodyModel
 from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig
 from hmr_ros.metrics import pa_mpjpe
@@ -24,6 +25,8 @@ from training.synthesis import Sample
 ROLL_DEG = 12.0
 """Standard deviation of the turn about the optical axis. The detector turns its crop upright, so it does not care; much more
 and it would have looked at the picture differently."""
+MIN_LIMBS = 4
+"""Of so many keypoints can be told how far off the detector's 3D is; fewer fit anything, turned and scaled."""
 UNIT_CAMERA = Camera(np.eye(3), 1, 1)
 """Pairs are in normalised image coordinates already."""
 
@@ -34,17 +37,17 @@ class Pairs:
     def __init__(
         self,
         path: Path,
-        body: BodyArrays,
+        body: BodyModel,
         max_error_mm: float = math.inf,
         without_3d: float = 0.0,
         dropout: float = 0.0,
     ):
-        """max_error_mm: people of whom the detector's 3D is farther off are left out; without_3d: how many of them lose it;
-        dropout: how many of the keypoints are lost for no reason."""
-        self.body, self.without_3d, self.dropout = body, without_3d, dropout
+        """body: that of the file's betas, or ValueError; max_error_mm: people of whom the detector's 3D is farther off are left out;
+        without_3d: how many of them lose it; dropout: how many of the keypoints are lost for no reason."""
+        self.body, self.without_3d, self.dropout = BodyArrays.of(body), without_3d, dropout
         self.kinematics = ForwardKinematics()
         settings = KeypointsConfig()
-        arrays = detector_loop.load(path)
+        arrays = detector_loop.load(path, body.shape_space)
         confidence = np.where(arrays["confidence"] >= settings.min_confidence, arrays["confidence"], 0)
         usable = arrays["found"] & ((confidence > 0).sum(axis=1) >= settings.min_keypoints)
         usable &= detector_error(arrays) <= max_error_mm
@@ -97,9 +100,21 @@ class Pairs:
 
 
 def detector_error(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N,): PA-MPJPE of the limbs as the detector's own 3D has them, mm. arrays: as `detector_loop.load` returns them."""
+    """(N,): PA-MPJPE of the limbs that the detector's own 3D has, mm; 0 where it has less than MIN_LIMBS of them.
+
+    arrays: as `detector_loop.load` returns them.
+    """
     limbs = [skeleton.KEYPOINT_NAMES.index(name) for name in skeleton.LIMBS]
-    return pa_mpjpe(arrays["world"][:, limbs], arrays["keypoints_3d"][:, limbs])
+    known = arrays["world"][:, limbs].any(axis=-1, keepdims=True)
+    count = known.sum(axis=1)
+
+    def gathered(points: np.ndarray) -> np.ndarray:
+        """Those that are not known put where the others have their middle: there they turn and scale nothing, and cost nothing."""
+        middle = np.where(known, points, 0).sum(axis=1) / np.maximum(count, 1)
+        return np.where(known, points, middle[:, None])
+
+    error = pa_mpjpe(*(gathered(arrays[name][:, limbs]) for name in ("world", "keypoints_3d")))
+    return np.where(count[:, 0] >= MIN_LIMBS, error * len(limbs) / np.maximum(count[:, 0], 1), 0)
 
 
 def mirror_rotmat(rotmat: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose import BlazePose
 from hmr_ros.metrics import mpjpe
 from hmr_ros.regressor import observe
+from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
 from training.config import NoiseConfig
 from training.evaluate_pose2sim import read_pose2sim, rooted_limbs
@@ -58,7 +59,7 @@ class StudyData:
         """By name, what there is of it."""
         data = StudyData.mocap(root, body, noise, people)
         if pairs.is_file():
-            data["detector-loop"] = rendered(pairs, body)
+            data["detector-loop"] = rendered(pairs)
         if (root / "pose2sim_cam1").is_dir():
             data["pose2sim-cam1"] = real_man(root / "pose2sim_cam1")
         return data
@@ -74,10 +75,10 @@ class StudyData:
         return StudyData(sample.inputs, sample.truth.joints.numpy())
 
 
-def rendered(file: Path, body: BodyArrays) -> StudyData:
+def rendered(file: Path) -> StudyData:
     """Pairs of `training.detector_loop`, as they are."""
-    pairs = Pairs(file, body)
-    pelvis = pairs.transl + pairs.kinematics(pairs.rotmat, pairs.betas, body).pelvis
+    pairs = Pairs(file, load_body("open"))
+    pelvis = pairs.transl + pairs.kinematics(pairs.rotmat, pairs.betas, pairs.body).pelvis
     return StudyData.of(pairs.sample(pairs.rotmat, pairs.betas, pelvis, pairs.uv, pairs.confidence, pairs.world))
 
 

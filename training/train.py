@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -47,10 +47,22 @@ def make_model(config: TrainConfig, kind: type[MetaHmr] = MetaHmr) -> MetaHmr:
         model.log_inner_lr.requires_grad_(False)
         model.curvature.requires_grad_(False).zero_()
     if config.meta.steps_only:
-        model.encoder.requires_grad_(False)
-        model.head.requires_grad_(False)
-        model.auxiliary_head.requires_grad_(False)
+        for part in predicting(model):
+            part.requires_grad_(False)
     return model
+
+
+def predicting(model: MetaHmr) -> tuple[nn.Module, ...]:
+    """What makes predictions: everything but the inner steps."""
+    return model.encoder, model.head, model.auxiliary_head
+
+
+def to_training(model: MetaHmr, meta: MetaConfig) -> None:
+    """Training mode, less what is frozen: its batch statistics stay what they are, and nothing of it drops out."""
+    model.train()
+    if meta.steps_only:
+        for part in predicting(model):
+            part.eval()
 
 
 def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
@@ -121,8 +133,9 @@ class Data:
         self.pairs, self.pairs_share = None, 0.0
         if config.pairs.file:
             noise, self.pairs_share = config.noise, config.pairs.share
-            on_cpu = body.to(torch.device("cpu"))
-            self.pairs = Pairs(config.pairs.file, on_cpu, config.pairs.max_error_mm, noise.without_3d, noise.dropout)
+            self.pairs = Pairs(
+                config.pairs.file, load_body(config.body), config.pairs.max_error_mm, noise.without_3d, noise.dropout
+            )
             self.files.append(config.pairs.file)
 
     def __call__(self, count: int, rng: torch.Generator) -> Sample:
@@ -156,6 +169,7 @@ class Run:
             self.model.load_matching(source.model)
             history = source.run["history"]
         self.model.to(device)
+        to_training(self.model, config.meta)
         for encoder in (part for part in self.model.modules() if hasattr(part, "half") and part is not self.model):
             encoder.half = config.precision == "bfloat16"
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -303,7 +317,7 @@ class Report:
         if run.step % config.checkpoint_every == 0 or run.step == config.steps:
             run.save()
             errors = mpjpe_by_steps(run.model.eval(), self.validation, 5, config, self.body)
-            run.model.train()
+            to_training(run.model, config.meta)
             for step in (0, 1, 5):
                 self.log.add_scalar(f"val_mpjpe_mm/{step}", errors[step], run.step)
             tqdm.write(f"step {run.step}: val MPJPE mm by TTO steps: " + " ".join(f"{e:.1f}" for e in errors))

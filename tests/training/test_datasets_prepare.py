@@ -1,5 +1,6 @@
 """`python -m training.prepare`: says what a set needs, checks, converts, goes on where it was, and training takes what it makes."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,6 @@ from hmr_ros.metrics import pa_mpjpe  # noqa: E402
 from hmr_ros.rotation import rotvec_to_rotmat  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training import prepare as command  # noqa: E402
-from training.body import BodyArrays  # noqa: E402
 from training.config import NoiseConfig  # noqa: E402
 from training.datasets.catalog import SOURCES  # noqa: E402
 from training.datasets.detect import detect  # noqa: E402
@@ -93,6 +93,36 @@ def test_amass_keeps_its_authors_split_and_thins_out(tmp_path):
         prepare(PrepareConfig("amass", tmp_path / "amass", tmp_path / "x.npz", split="test"))
     with pytest.raises(DatasetError, match="no split 'minival', but train, val, test, all"):
         prepare(PrepareConfig("amass", tmp_path / "amass", tmp_path / "x.npz", split="minival"))
+
+
+@pytest.mark.parametrize("below", ["amass", "amass/CMU"])
+def test_cmu_subjects_of_our_validation_are_not_trained_on_by_way_of_amass(tmp_path, below):
+    for seed, name in enumerate(("01/01_01", "03/03_02", "127/127_05")):
+        amass_file(tmp_path / f"amass/CMU/{name}_poses.npz", seed=seed)
+    amass_file(tmp_path / "amass/CMU/../KIT/3/3_1_poses.npz", seed=9)
+    train, val = (
+        prepare(PrepareConfig("amass", tmp_path / below, tmp_path / f"poses_amass_{split}.npz", split=split))
+        for split in ("train", "val")
+    )
+    assert set(train.sequence) == {"01/01_01_poses"} | ({"3/3_1_poses"} if below == "amass" else set())
+    assert set(val.sequence) == {"03/03_02_poses", "127/127_05_poses"}
+
+
+def test_labels_of_agora_among_bedlams_are_left_out(tmp_path, capsys):
+    for name in ("scene_6fps", "agora-bfh", "agora-body"):
+        np.savez(tmp_path / f"{name}.npz", imgname=np.array(["a.png"]))
+    assert [path.name for path in SOURCES["bedlam"].files(tmp_path, "train")] == ["scene_6fps.npz"]
+    assert "agora-bfh.npz, agora-body.npz: left out" in capsys.readouterr().out
+    with pytest.raises(DatasetError, match="None of the 1 npz"):
+        SOURCES["bedlam"].files(tmp_path / "agora-bfh.npz", "train")
+
+
+@pytest.mark.parametrize("name", ["mpi_inf_3dhp_valid.npz", "mpi_inf_3dhp_test.npz"])
+def test_a_file_may_have_any_of_its_usual_names(tmp_path, name):
+    with pytest.raises(DatasetError, match="No file at .*_valid.npz or .*_test.npz"):
+        SOURCES["3dhp"].files(tmp_path, "test")
+    (tmp_path / name).touch()
+    assert SOURCES["3dhp"].files(tmp_path, "test") == [tmp_path / name]
 
 
 def test_training_takes_every_pose_set_of_its_folder(tmp_path):
@@ -208,7 +238,7 @@ def test_detections_with_bodies_become_training_pairs(walkers, tmp_path, body):
     people, folder = walkers
     seen = detect(people, folder)
     assert write_pairs(seen, tmp_path / "pairs.npz", body) == 3
-    pairs = Pairs(tmp_path / "pairs.npz", BodyArrays.of(body))
+    pairs = Pairs(tmp_path / "pairs.npz", body)
     sample = pairs(8, torch.Generator().manual_seed(0))
     detected = sample.confidence > 0
     off = (sample.keypoints - sample.truth.keypoints_2d).norm(dim=-1)[detected]
@@ -218,6 +248,9 @@ def test_detections_with_bodies_become_training_pairs(walkers, tmp_path, body):
             3, **{name: getattr(seen, name) for name in ("poses", "betas", "transl")}, shape_space="other"
         )
         write_pairs(other, tmp_path / "none.npz", body)
+    few = np.where(np.arange(23) < 5, seen.confidence_detected, 0)
+    with pytest.raises(DatasetError, match="has detections"):  # of whom too little is seen, nobody would be asked about
+        write_pairs(dataclasses.replace(seen, confidence_detected=few), tmp_path / "none.npz", body)
 
 
 def test_who_has_no_place_is_put_where_the_keypoints_are(walkers, body):
@@ -255,6 +288,24 @@ def test_photographs_are_pictures_for_image_training(walkers, tmp_path, body):
         hips = keypoints[[11, 12]].mean(axis=0)
         assert pa_mpjpe(picture.keypoints_3d[seen], keypoints[seen] - hips) < 120
     assert len(photographs(5, torch.Generator().manual_seed(0))) == 5
+
+
+def test_whole_folders_of_photographs_are_held_out_where_there_are_enough(tmp_path, body):
+    count = 100
+    names = np.array([f"clip{i // 4:02d}/{i % 4}.jpg" for i in range(count)])
+    people = people_of(
+        count, image=names, poses=np.zeros((count, 24, 3)), betas=np.zeros(10), shape_space=body.shape_space,
+        transl=np.array([0, 0, 3]), detected_2d=np.ones((count, 23, 2)),
+    )  # fmt: skip
+    save(tmp_path / "clips.npz", people)
+    learned, held_out = (
+        set(part.people.image) for part in Photographs(tmp_path / "clips.npz", tmp_path, body).parted()
+    )
+    assert held_out == {name for name in names if name.startswith(("clip00", "clip20"))}
+    assert learned == set(names) - held_out
+    save(tmp_path / "one.npz", people[:1])
+    with pytest.raises(DatasetError, match="all photographs are one picture"):
+        Photographs(tmp_path / "one.npz", tmp_path, body).parted()
 
 
 def test_image_training_mixes_photographs_in(walkers, tmp_path):

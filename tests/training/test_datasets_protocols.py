@@ -11,7 +11,7 @@ from hmr_ros.rotation import rotmat_to_rotvec, rotvec_to_rotmat
 from hmr_ros.skeleton import JOINT_NAMES, PARENTS
 from hmr_ros.smpl_file import load_body
 from training.datasets import joint_orders
-from training.datasets.people import DatasetError, people_of, save
+from training.datasets.people import DatasetError, load, people_of, save
 from training.datasets.protocols import PROTOCOLS, Points, Ruler, acceleration_error, errors, load_regressor
 
 ASSETS = Path(__file__).resolve().parents[2] / "hmr_ros/assets"
@@ -121,12 +121,17 @@ def test_correct_keypoints_are_counted_within_150_mm(regressor, smpl):
     off = truth.copy()
     off[0, 1] += (0.151, 0, 0)
     off[0, 2] += (0.0, 0.149, 0)
+    for name in ("pelvis", "spine_h36m", "jaw_h36m"):
+        off[0, joint_orders.H36M_17.index(name)] += 1
     root = np.zeros((1, 3))
     error = errors(protocol, Points(off, root), Points(truth, root))
-    assert error["pck"][0] == pytest.approx(100 * 16 / 17)
-    assert error["auc"][0] == pytest.approx(100 * (15 + 1 / 31) / 17)
+    assert error["pck"][0] == pytest.approx(100 * 13 / 14), "pelvis, spine and head are not among them"
+    assert error["auc"][0] == pytest.approx(100 * (12 * 30 + 1) / 31 / 14), (
+        "nothing is nearer than the first threshold, 0"
+    )
+    assert error["mpjpe"][0] == pytest.approx((3 * 1000 * np.sqrt(3) + 151 + 149) / 17), "these are of all 17"
     perfect = errors(protocol, Points(truth, root), Points(truth, root))
-    assert perfect["pck"][0] == perfect["auc"][0] == 100 and perfect["pa_pck"][0] == 100
+    assert perfect["pck"][0] == perfect["pa_pck"][0] == 100 and perfect["auc"][0] == pytest.approx(100 * 30 / 31)
 
 
 def test_every_body_can_be_measured_on_joints_and_only_smpl_on_meshes(regressor, smpl):
@@ -190,9 +195,11 @@ def walk(tmp_path_factory):
     keypoints = body.keypoints(rotmat, betas, transl)
     uv = keypoints[..., :2] / keypoints[..., 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
     confidence = np.ones((len(rows), 23))
-    confidence[3, 4:] = 0  # too few: nobody would be asked about
+    confidence[[3, 7], 4:] = 0  # too few: nobody would be asked about
+    low, high = uv.min(axis=1), uv.max(axis=1)
     people = people_of(
-        len(rows), K=K, keypoints_2d=uv, confidence_2d=confidence, joints=body.joints(rotmat, betas, transl)[0],
+        len(rows), K=K, box=np.column_stack([(low + high) / 2, 1.2 * (high - low).max(axis=1)]), box_known=rows != rows[7],
+        keypoints_2d=uv, confidence_2d=confidence, joints=body.joints(rotmat, betas, transl)[0],
         sequence="walk", frame=np.arange(len(rows)), poses=rotmat_to_rotvec(rotmat), betas=betas,
         shape_space="smpl_neutral", gender="neutral", joints_h36m=np.zeros((len(rows), 17, 3)),
     )  # fmt: skip
@@ -201,18 +208,47 @@ def walk(tmp_path_factory):
     return path
 
 
-def test_a_bundle_is_measured_on_a_prepared_file(walk, tmp_path):
+def test_a_bundle_is_measured_on_a_prepared_file(walk, tmp_path, capsys):
     pytest.importorskip("torch", reason="needs torch")
     from training.evaluate import EvaluateConfig, main
 
     files = {"json": tmp_path / "figures.json"}
     result = main(EvaluateConfig(data="3dpw-joints", root=walk, keypoints="exact", **files))
     assert json.loads(files["json"].read_text()) == json.loads(json.dumps(result))
-    assert result["frames"] == 11 and result["missed"] == 1 and "exact" in result["source_2d"]
+    assert result["frames"] == 11 and result["frames_with_truth"] == 12 and result["answered_from_the_box_alone"] == 1
+    printed = capsys.readouterr().out
+    assert "11 of 12 frames with a truth, 1 of them answered from the box" in printed and "exact" in result["source_2d"]
+    assert "| 5, those with keypoints |" in printed
+    assert result["with_keypoints"]["mpjpe_mm"] < result["steps"]["5"]["mpjpe_mm"]
     assert list(result["steps"]) == ["0", "1", "2", "5", "14"] and result["protocol"]["source"] == "this project"
     for row in (*result["steps"].values(), result["auxiliary"]):
         assert 10 < row["pa_mpjpe_mm"] < row["mpjpe_mm"] < 200 and row["acceleration_mm_per_frame2"] > 0
     assert set(result["per_joint"]) == set(joint_orders.SMPL_24) and set(result["milliseconds"]) == set(result["steps"])
+
+
+def test_nobody_is_left_out_for_want_of_keypoints_and_answers_hang_on_nobody_else(walk, tmp_path):
+    """Who has none is answered from the annotated box, takes no steps, and changes the others' figures by nothing."""
+    pytest.importorskip("torch", reason="needs torch")
+    from training.evaluate import EvaluateConfig, main
+    from training.evaluate_benchmark import alike
+
+    assert alike(np.array([1, 1, 1, 0, 0, 1], bool), 2) == [
+        slice(0, 2),
+        slice(2, 3),
+        slice(3, 4),
+        slice(4, 5),
+        slice(5, 6),
+    ]
+    assert alike(np.array([1, 1, 0], bool), 64) == [slice(0, 2), slice(2, 3)]
+
+    def figures(rows):
+        save(tmp_path / "some.npz", load(walk)[rows])
+        return main(EvaluateConfig(data="3dpw-joints", root=tmp_path / "some.npz", keypoints="exact"))["steps"]
+
+    others, all_four = figures([1, 2, 4]), figures([1, 2, 3, 4])
+    of_the_fourth = {step: 4 * all_four[step]["mpjpe_mm"] - 3 * others[step]["mpjpe_mm"] for step in others}
+    assert 20 < of_the_fourth["0"] < 500
+    assert list(of_the_fourth.values()) == pytest.approx([of_the_fourth["0"]] * 5, abs=0.1)
 
 
 def test_a_bundle_for_smpl_is_measured_on_its_mesh(walk, tmp_path, regressor, smpl):

@@ -1,6 +1,7 @@
 """The detector's pairs: truth that is true, pictures that show it, statistics that find what was put in."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
 from hmr_ros import skeleton  # noqa: E402
 from hmr_ros.camera import Camera  # noqa: E402
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models  # noqa: E402
-from hmr_ros.metrics import similarity  # noqa: E402
+from hmr_ros.metrics import pa_mpjpe, similarity  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training import detector_loop, detector_report, render_person  # noqa: E402
 from training.detector_loop import ARRAYS, DetectorLoopConfig, Loop  # noqa: E402
+from training.pairs import Pairs, detector_error  # noqa: E402
 from training.render_person import SIDE_PX, Backgrounds, PersonRenderer, crop_camera  # noqa: E402
 from training.synthesis import random_bodies  # noqa: E402
 
@@ -146,6 +148,39 @@ def test_files_of_something_else_are_refused(tmp_path):
     np.savez(tmp_path / "short.npz", **arrays)
     with pytest.raises(ValueError, match="uv has shape"):
         detector_loop.load(tmp_path / "short.npz")
+
+
+def write_pairs(path, data, shape_space="hmr_open_v1"):
+    detector_loop.write(path, {**data, "about": json.dumps({"shape_space": shape_space})})
+
+
+def test_people_partly_hidden_are_judged_by_what_the_detector_saw_of_them(body, tmp_path):
+    """Not by zeros: with an exact detector everybody may stay, with one that errs nobody of whom enough is known."""
+    data = made_up_pairs(body, count=4)
+    limbs = [skeleton.KEYPOINT_NAMES.index(name) for name in skeleton.LIMBS]
+    keypoints = data["keypoints_3d"] - data["keypoints_3d"][:, limbs].mean(axis=1, keepdims=True)
+    data["world"] = 1.1 * keypoints @ np.diag([1, -1, -1]).astype(np.float32)
+    for person, hidden in enumerate((0, 5, 8, 9)):
+        data["world"][person, limbs[:hidden]] = 0
+    np.testing.assert_allclose(detector_error(data), 0, atol=0.01)
+    data["world"][:, limbs[-3:]] += np.random.default_rng(0).normal(0, 1, (4, 3, 3))
+    for person, hidden in enumerate((0, 5, 8)):
+        expected = pa_mpjpe(*(data[name][person, limbs[hidden:]] for name in ("world", "keypoints_3d")))
+        np.testing.assert_allclose(detector_error(data)[person], expected, rtol=1e-4)
+    write_pairs(tmp_path / "pairs.npz", data)
+    kept = Pairs(tmp_path / "pairs.npz", body, max_error_mm=100)
+    assert torch.equal(kept.world, torch.from_numpy(data["world"][3:])), "three limbs say nothing"
+
+
+def test_pairs_of_another_body_are_refused(body, tmp_path):
+    data = made_up_pairs(body, count=2)
+    write_pairs(tmp_path / "pairs.npz", data)
+    assert len(Pairs(tmp_path / "pairs.npz", body)) == 2
+    with pytest.raises(ValueError, match="pairs.npz: its betas are of 'hmr_open_v1', not of 'smpl_neutral'"):
+        Pairs(tmp_path / "pairs.npz", dataclasses.replace(body, shape_space="smpl_neutral"))
+    detector_loop.write(tmp_path / "pairs.npz", {**data, "about": "{}"})
+    with pytest.raises(ValueError, match="a body that it does not name"):
+        Pairs(tmp_path / "pairs.npz", body)
 
 
 def test_an_exact_detector_has_no_errors(body):

@@ -6,7 +6,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("onnxscript", reason="needs onnxscript")
 
-import json  # noqa: E402
 from dataclasses import asdict  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -15,6 +14,7 @@ from hmr_ros.backends.onnx_runtime import OnnxRuntimeGraph  # noqa: E402
 from hmr_ros.bundle import BODY_INPUTS, GRAPHS, load_bundle  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
+from training.checkpoint import Checkpoint  # noqa: E402
 from training.config import LossConfig, ModelConfig, TrainConfig  # noqa: E402
 from training.export import (  # noqa: E402
     MODULES,
@@ -44,11 +44,11 @@ def exported(tmp_path_factory):
     """An untrained model, exported as training would."""
     run = tmp_path_factory.mktemp("latent")
     model, config = untrained("latent")
-    torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
     entry = {"from_step": 0, "config": asdict(config), "commit": "test", "torch": torch.__version__}
-    (run / "config.json").write_text(json.dumps({**entry, "history": [entry]}, default=str))
-    folder = export(ExportConfig(checkpoint=run / "checkpoint.pt", out=run / "bundle", name="test"))
-    return load_bundle(str(folder)), load_checkpoint(run / "checkpoint.pt")[0]
+    path = run / "checkpoint.safetensors"
+    Checkpoint(model.state_dict(), {}, 0, {**entry, "history": [entry]}).save(path)
+    folder = export(ExportConfig(checkpoint=path, out=run / "bundle", name="test"))
+    return load_bundle(str(folder)), load_checkpoint(path)[0]
 
 
 def assert_graph_equals_torch(name, path, model, people):

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="needs onnx")
 pytest.importorskip("onnxscript", reason="needs onnxscript")
 pytest.importorskip("safetensors", reason="needs safetensors")
 
-from dataclasses import asdict  # noqa: E402
+from dataclasses import asdict, replace  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from simulated_gpu import SimulatedGpu  # noqa: E402
@@ -24,13 +24,21 @@ from hmr_ros.bundle import GRAPHS, LOOK, WEIGHTS, Bundle, BundleError, load_bund
 from hmr_ros.camera import Camera  # noqa: E402
 from hmr_ros.config import ModelConfig, PipelineConfig  # noqa: E402
 from hmr_ros.crop import crop_people, look_inputs  # noqa: E402
-from hmr_ros.factory import build_pipeline, load_model  # noqa: E402
+from hmr_ros.factory import build_pipeline, load_model, make_regressor  # noqa: E402
+from hmr_ros.media import write_image  # noqa: E402
+from hmr_ros.metrics import mpjpe  # noqa: E402
+from hmr_ros.rotation import rotvec_to_rotmat  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from hmr_ros.types import Frame, Keypoints  # noqa: E402
 from training import checkpoint  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.compact import LARGE, round_weights  # noqa: E402
 from training.config import LossConfig, MetaConfig  # noqa: E402
+from training.datasets.cameras import camera_of  # noqa: E402
+from training.datasets.detect import load_image  # noqa: E402
+from training.datasets.people import DatasetError, people_of, save  # noqa: E402
+from training.evaluate import EvaluateConfig, main, rows  # noqa: E402
+from training.evaluate_benchmark import observation  # noqa: E402
 from training.export import MODULES, ExportConfig, example_inputs, export, inputs_of, load_checkpoint  # noqa: E402
 from training.image.backbones import BACKBONES, BasicBlock, ResNet  # noqa: E402
 from training.image.config import ImageModelConfig  # noqa: E402
@@ -189,6 +197,52 @@ def test_pipeline_shows_the_encoder_what_is_in_the_picture(exported):
         for a, b in zip(seen.people, look(painted).people)
     ]
     assert change[0] > 1e-2 and change[1] < 1e-4
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Three people as a prepared file has them, each with a picture; of the last one nothing was detected."""
+    body, rng, count = load_body("open"), np.random.default_rng(0), 3
+    poses, transl = rng.normal(size=(count, 24, 3)) * 0.2, rng.uniform([-0.3, -0.3, 3], [0.3, 0.3, 4], (count, 3))
+    rotmat, betas, K = rotvec_to_rotmat(poses), np.zeros((count, 10)), np.array([[90.0, 0, 47], [0, 90, 31], [0, 0, 1]])
+    xyz = body.keypoints(rotmat, betas, transl)
+    uv = xyz[..., :2] / xyz[..., 2:] * 90 + K[:2, 2]
+    for i in range(count):
+        write_image(tmp_path / f"{i}.png", rng.integers(0, 255, (64, 96, 3), np.uint8))
+    people = people_of(
+        count, image=np.array([f"{i}.png" for i in range(count)]), image_size=(96, 64), K=K, box=np.tile([47, 31, 50], (count, 1)),
+        detected_2d=uv, confidence_detected=np.arange(count)[:, None] < 2, joints=body.joints(rotmat, betas, transl)[0],
+    )  # fmt: skip
+    save(tmp_path / "3dpw_test.npz", people)
+    return people, tmp_path
+
+
+def test_a_benchmark_shows_the_encoder_everybody_in_their_own_picture(exported, benchmark):
+    bundle, _ = exported
+    people, folder = benchmark
+    config = EvaluateConfig("3dpw-joints", bundle=str(bundle.path), root=folder / "3dpw_test.npz", images=folder)
+    result = main(config)
+    assert (
+        result["frames"] == 3
+        and result["answered_from_the_box_alone"] == 1
+        and set(result["milliseconds"]) == set(result["steps"])
+    )
+    seen = observation(people, np.array([True, True, False]), False, 0.5)
+    _, _, graphs = load_model(ModelConfig(bundle=str(bundle.path), backend="onnxruntime"))
+    regressor, body = make_regressor(bundle, graphs), load_body("open")
+    off = []
+    for i in range(3):
+        frame = Frame(load_image(people, i, folder), camera_of(people, i))
+        found = Keypoints(people.detected_2d[[i]], people.confidence_detected[[i]], np.ones(1, np.float32))
+        alone = regressor.look(found, frame) if i < 2 else regressor(rows(seen, slice(2, 3)), frame)
+        before = graphs["readout"](state=alone.state, **alone.fit_inputs)
+        off += [mpjpe(body.joints(before["rotmat"], before["betas"], before["transl"])[0], people.joints[[i]])[0]]
+    assert result["steps"]["0"]["mpjpe_mm"] == pytest.approx(np.mean(off), abs=0.02)
+    with pytest.raises(DatasetError, match="'thin' looks at pictures.*--images"):
+        main(replace(config, images=None))
+    (folder / "1.png").unlink()
+    with pytest.raises(DatasetError, match="1.png: not a readable image"):
+        main(config)
 
 
 def test_manifest_must_say_how_large_a_crop_is(exported, tmp_path):

@@ -12,10 +12,13 @@ torch = pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("tensorboard", reason="needs tensorboard")
 pytest.importorskip("safetensors", reason="needs safetensors")
 
+from hmr_ros.rotation import rotvec_to_rotmat  # noqa: E402
+from hmr_ros.skeleton import PARENTS  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training import checkpoint  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.config import LossConfig, MetaConfig, TrainConfig  # noqa: E402
+from training.datasets.people import people_of, save  # noqa: E402
 from training.image.backbones import BACKBONES, BasicBlock, HrNetClassifier, HrNetPose, ResNet, make_backbone  # noqa: E402
 from training.image.config import ImageModelConfig  # noqa: E402
 from training.image.data import ImageData, PicturesConfig  # noqa: E402
@@ -64,6 +67,74 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, monkeypatch):
     assert resumed.step == straight.step == 4 and resumed.run["config"]["model"]["backbone"] == "thin"
     for name, value in straight.model.items():
         torch.testing.assert_close(resumed.model[name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.fixture
+def photographs(config):
+    """The same settings for photographs alone, on a body as a user has it: a file named as SMPL's, which cannot be dressed."""
+    folder, body, count = config.data, load_body("open"), 41
+    np.savez(
+        folder / "SMPL_NEUTRAL.npz", v_template=body.v_template, shapedirs=body.shapedirs, weights=body.weights,
+        J_regressor=body.J_regressor, f=body.faces, kintree_table=np.array([[-1, *PARENTS[1:]], range(24)]),
+    )  # fmt: skip
+    poses, transl = np.zeros((count, 24, 3)), np.tile([0, 0, 4.0], (count, 1))
+    poses[:, 0, 0] = np.pi
+    xyz = body.keypoints(rotvec_to_rotmat(poses), np.zeros((count, 10)), transl)
+    names = [f"{i}.png" for i in range(count)]
+    people = people_of(
+        count, image=np.array(names), image_size=(64, 64), K=np.array([[50.0, 0, 32], [0, 50, 32], [0, 0, 1]]), poses=poses,
+        betas=np.zeros((count, 10)), shape_space="smpl_neutral", transl=transl, detected_2d=32 + 50 * xyz[..., :2] / xyz[..., 2:],
+    )  # fmt: skip
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / name), np.full((64, 64, 3), i, np.uint8))
+    save(folder / "people.npz", people)
+    pictures = PicturesConfig(folder / "nowhere", folder / "nowhere", 0, folder / "people.npz", folder, 1.0)
+    return dataclasses.replace(
+        config, body=str(folder / "SMPL_NEUTRAL.npz"), data=folder / "nowhere", pictures=pictures
+    )
+
+
+def test_photographs_alone_train_any_body(photographs):
+    """With neither motion capture nor backgrounds; those that validate are never learned from."""
+    saved = checkpoint.load(train(photographs))
+    assert saved.step == 4 and list(saved.run["data"]) == ["people.npz"]
+    data = ImageData(
+        photographs.data, photographs.body, photographs.noise, photographs.pictures,
+        dataclasses.replace(photographs.augment, colour=0, grey=0, occlusion=0), photographs.model.crop_px,
+    )  # fmt: skip
+
+    def shown(sample) -> set[int]:
+        return {int(level) for level in (255 * sample.crop[:, :, 32, 16]).round().unique()}
+
+    assert len(data.photographs) == 38 and len(data.held_out) == 3
+    learned = shown(data(200, torch.Generator().manual_seed(0)))
+    validated = shown(data.validation(9))
+    assert len(learned) > 30 and len(validated) == 2 and not learned & validated
+
+
+def test_a_body_that_cannot_be_dressed_is_not_drawn(photographs):
+    for share in (0.5, 0.0):
+        pictures = dataclasses.replace(photographs.pictures, photographs_share=share)
+        with pytest.raises(ValueError, match="'smpl_neutral'.*--pictures.photographs-share 1"):
+            train(dataclasses.replace(photographs, pictures=pictures))
+
+
+def test_steps_learned_alone_change_nothing_of_the_networks(config, monkeypatch):
+    """Neither weights nor batch statistics, across validations, and nothing drops out."""
+    first = train(dataclasses.replace(config, steps=1))
+    drop_out = torch.nn.functional.dropout
+    dropped = []
+    monkeypatch.setattr(
+        "torch.nn.functional.dropout",
+        lambda x, p, training, *a: dropped.append(training) or drop_out(x, p, training, *a),
+    )
+    meta = dataclasses.replace(config.meta, start=0, steps_only=True)
+    after = checkpoint.load(train(dataclasses.replace(config, out=config.data / "steps", init=first, meta=meta))).model
+    before = checkpoint.load(first).model
+    changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    assert {"log_inner_lr", "curvature"} <= changed
+    assert not any(name.startswith(("encoder.", "head.", "auxiliary_head.")) for name in changed), changed
+    assert dropped and not any(dropped)
 
 
 def test_auxiliary_learns_through_the_inner_step(config):

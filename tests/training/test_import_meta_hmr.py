@@ -104,7 +104,7 @@ def released(tmp_path, monkeypatch):
     return weights, save
 
 
-def test_imported_checkpoint_is_ours_to_load(released):
+def test_imported_checkpoint_is_ours_to_load(released, tmp_path):
     weights, save = released
     path, report = import_meta_hmr(save())
     assert f"matched: {report.matched}" in str(report) and report.matched == len(weights["model"]) * 2
@@ -112,6 +112,8 @@ def test_imported_checkpoint_is_ours_to_load(released):
     model = ImageMetaHmr(ImageModelConfig(**saved.run["config"]["model"]), torch.ones(5))
     model.load_state_dict(saved.model)
     assert saved.run["shape_space"] == "smpl_neutral"
+    file = tmp_path / "hmr_resnet_3dpw.pt"
+    assert saved.run["data"] == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
     assert not model.curvature.any() and not model.head.fc1.weight.any()
 
 
@@ -137,7 +139,9 @@ def test_mean_body_from_the_checkpoint_else_from_the_users_file(released):
     np.savez(config.mean_params, pose=np.arange(144.0), shape=np.ones(10), cam=np.array([0.9, 0, 0]))
     path, report = import_meta_hmr(config)
     assert len(report.from_mean_params) == 3
-    saved = checkpoint.load(path).model
+    written = checkpoint.load(path)
+    saved, mean = written.model, hashlib.sha256(config.mean_params.read_bytes()).hexdigest()
+    assert written.run["data"]["smpl_mean_params.npz"] == mean and len(written.run["data"]) == 2
     np.testing.assert_array_equal(saved["head.init_pose"][0], np.arange(144))
     assert not saved["auxiliary_head.init_pose"].any()  # the checkpoint's own
 

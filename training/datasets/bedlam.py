@@ -3,8 +3,8 @@
 Labels, SCENE.npz (pixelite1201/BEDLAM, data_processing/df_full_body*.py, docs/training.md): imgname, below SCENE/png; center (N, 2); scale (N,); pose_cam,
 (N, 165) SMPL-X or (N, 72) SMPL, root in the camera's frame; shape, 10 or 11 betas; trans_cam (N, 3) and cam_ext (N, 4, 4), whose
 sum of translations places the body; cam_int (N, 3, 3); gtkps (N, J, 2 or 3), projected joints; gender; sub. The first 22 joints of
-SMPL-X are SMPL's, and so are their rotations as far as anyone has measured; its betas are not. Images of `closeup` scenes
-are stored lying on their side: turn them 90 degrees clockwise before use.
+SMPL-X are SMPL's, and so are their rotations as far as anyone has measured; its betas are not. Images of portraits are stored lying
+on their side, to be turned 90 degrees clockwise before use; labels are of the turned ones, so the principal point tells which.
 
 Animations (motion_seq.npz): poses, trans, betas, gender_sub, motion_info, as in AMASS but with y up.
 """
@@ -31,6 +31,10 @@ FACE_AND_FEET = (
 """What `smplx` appends to the joints of every body model (vchoutas/smplx, joint_names.py and vertex_ids.py)."""
 JOINTS_BEFORE = {SMPLX_POSE: 55, SMPL_POSE: 24}
 """How many joints come before them in `gtkps`."""
+POINTS = {SMPLX_POSE: (76, 127), SMPL_POSE: (45,)}
+"""How many points `gtkps` has: joints, these, finger tips, and SMPL-X's face."""
+OTHERS_FIRST = 44
+"""Where labels of 16 betas have SMPL-X's joints: after OpenPose's 25 and 19 more (df_full_body_bedlam1_compatible.py, smplx_openpose.py)."""
 
 
 def read_bedlam(path: Path) -> People:
@@ -45,9 +49,10 @@ def read_bedlam(path: Path) -> People:
     poses, known = body_poses(pose)
     box = np.column_stack([file.need("center", None, 2), BOX_UNIT_PX * file.need("scale", None)])
     model = "smplx" if pose.shape[1] == SMPLX_POSE else "smpl"
+    K = file.need("cam_int", None, 3, 3)
     return people_of(
-        len(image), "optical", image=np.char.add(f"{path.stem}/png/", image), box=box, poses=poses, poses_known=known,
-        K=file.need("cam_int", None, 3, 3), **_shape(file, model), **_placed(file), **_keypoints(file, pose.shape[1]),
+        len(image), "optical", image=np.char.add(f"{path.stem}/png/", image), turned=K[:, 0, 2] < K[:, 1, 2], box=box, K=K,
+        poses=poses, poses_known=known, **_shape(file, model), **_placed(file), **_keypoints(file, pose.shape[1]),
     )  # fmt: skip
 
 
@@ -79,9 +84,16 @@ def _keypoints(file: Fields, pose_length: int) -> dict[str, np.ndarray]:
     points = file.get("gtkps", None, None, None)
     if points is None:
         return {}
-    before = JOINTS_BEFORE[pose_length]
-    order = (*joint_orders.SMPLX_BODY_22, *(f"joint_{i}" for i in range(22, before)), *FACE_AND_FEET)
-    if points.shape[1] < len(order):
-        order = order[: points.shape[1]]
+    count, known_counts = points.shape[1], POINTS[pose_length]
+    if count == OTHERS_FIRST + 127:
+        points = points[:, OTHERS_FIRST:]
+    if points.shape[1] not in known_counts:
+        raise DatasetError(
+            f"{file.where}: gtkps has {count} points a person, of which nobody knows the order; {WHAT} has "
+            f"{' or '.join(map(str, known_counts))} with pose_cam of {pose_length}."
+        )
+    order = (
+        *joint_orders.SMPLX_BODY_22, *(f"joint_{i}" for i in range(22, JOINTS_BEFORE[pose_length])), *FACE_AND_FEET,
+    )  # fmt: skip
     keypoints, known = joint_orders.smpl_onto_keypoints(points[:, : len(order), :2], order)
     return {"keypoints_2d": keypoints, "confidence_2d": known}

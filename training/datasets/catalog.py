@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from tqdm import tqdm
+
 from hmr_ros.body_model import BodyModel
 from hmr_ros.smpl_file import load_body
 from training.datasets import emdb, pw3d
@@ -50,13 +52,15 @@ class Source:
 
 
 def _one_of(**names: str) -> Callable[[Path, str], list[Path]]:
-    """--root is the file itself, or the folder in which it has its usual name."""
+    """--root is the file itself, or the folder in which it has its usual name, or one of several with spaces between."""
 
     def files(root: Path, split: str) -> list[Path]:
-        path = root if root.is_file() else root / names[split]
-        if not path.is_file():
-            raise DatasetError(f"No file at {path.absolute()}: --root is the file itself or its folder.")
-        return [path]
+        paths = [root] if root.is_file() else [root / name for name in names[split].split()]
+        found = [path for path in paths if path.is_file()]
+        if not found:
+            tried = " or ".join(str(path.absolute()) for path in paths)
+            raise DatasetError(f"No file at {tried}: --root is the file itself or its folder.")
+        return found[:1]
 
     return files
 
@@ -85,18 +89,22 @@ CMU_HELD_OUT = (3, 9, 12, 17, 127)
 
 
 def _amass_files(root: Path, split: str) -> list[Path]:
-    held_out = {name for names in AMASS_HELD_OUT.values() for name in names}
+    """CMU's subjects of our validation poses are validation here too, wherever below CMU --root begins."""
 
-    def belongs(path: Path) -> bool:
+    def split_of(path: Path) -> str:
         parts = set(path.relative_to(root).parts) if path != root else set()
-        return not parts & held_out if split == "train" else bool(parts & set(AMASS_HELD_OUT[split]))
+        folders = path.absolute().parts
+        subjects = {number for name, number in zip(folders, folders[1:]) if name == "CMU"}
+        if any(subject.isdigit() and int(subject) in CMU_HELD_OUT for subject in subjects):
+            return "val"
+        return next((name for name, subsets in AMASS_HELD_OUT.items() if parts & set(subsets)), "train")
 
     files = [
         path
         for path in _all("*.npz")(root, split)
         if path.stem not in ("shape", "neutral_stagei", "male_stagei", "female_stagei")
     ]
-    chosen = files if split == "all" else [path for path in files if belongs(path)]
+    chosen = files if split == "all" else [path for path in files if split_of(path) == split]
     if not chosen:
         raise DatasetError(f"None of the {len(files):,} npz below {root.absolute()} belong to split {split!r}.")
     return chosen
@@ -112,6 +120,17 @@ def _cmu_files(root: Path, split: str) -> list[Path]:
     chosen = files if split == "all" else [path for path in files if held_out(path) == (split == "val")]
     if not chosen:
         raise DatasetError(f"None of the {len(files):,} amc below {root.absolute()} belong to split {split!r}.")
+    return chosen
+
+
+def _bedlam_files(root: Path, split: str) -> list[Path]:
+    """Without those of AGORA, which lie among BEDLAM's own: their images are elsewhere, and they have neither intrinsics nor genders."""
+    files = _all("*.npz")(root, split)
+    chosen = [path for path in files if not path.stem.startswith("agora-")]
+    if left_out := [path.name for path in files if path not in chosen]:
+        tqdm.write(f"{', '.join(left_out)}: left out, these labels are of AGORA's images and not of BEDLAM's")
+    if not chosen:
+        raise DatasetError(f"None of the {len(files):,} npz below {root.absolute()} are labels of BEDLAM's own images.")
     return chosen
 
 
@@ -139,7 +158,7 @@ SOURCES = {
     ),
     "3dhp": _spin(
         "MPI-INF-3DHP, SPIN format", _SPIN_NPZ + "vcai.mpi-inf.mpg.de/3dhp-dataset, frames as SPIN's mpi_inf_3dhp.py names them",
-        "non-commercial research", train="mpi_inf_3dhp_train.npz", test="mpi_inf_3dhp_valid.npz",
+        "non-commercial research", train="mpi_inf_3dhp_train.npz", test="mpi_inf_3dhp_valid.npz mpi_inf_3dhp_test.npz",
     ),
     "lsp": _spin(
         "Leeds Sports Pose, SPIN format", _SPIN_NPZ + "sam.johnson.io/research/lsp.html", "see its page",
@@ -184,7 +203,7 @@ SOURCES = {
         "BEDLAM, image labels (SMPL-X or SMPL)",
         "register at bedlam.is.tue.mpg.de; --root is the folder of label npz, --images the one with the scenes' folders "
         "(SCENE/png/seq_*/*.png)",
-        "non-commercial research", ("train",), _all("*.npz"), lambda path, options: read_bedlam(path),
+        "non-commercial research", ("train",), _bedlam_files, lambda path, options: read_bedlam(path),
     ),
     "bedlam-motion": Source(
         "BEDLAM, animations", "register at bedlam.is.tue.mpg.de; --root is the folder with motion_seq.npz files",

@@ -20,13 +20,14 @@ ROOM = 1.25
 """Side of that picture over the person's box: the detector wants some surroundings."""
 
 
-def load_image(folder: Path, name: str) -> np.ndarray:
-    """(H, W, 3) uint8, RGB, upright: BEDLAM stores its close-ups lying on their side."""
+def load_image(people: People, row: int, folder: Path) -> np.ndarray:
+    """(H, W, 3) uint8, RGB: the image of one row, upright. folder: where image paths start."""
+    path = folder / str(people.image[row])
     try:
-        image = read_image(folder / name)
+        image = read_image(path)
     except (OSError, MediaError) as error:
-        raise DatasetError(f"{folder / name}: not a readable image ({error}).") from error
-    return cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE) if "_closeup_" in name else image
+        raise DatasetError(f"{path}: not a readable image ({error}).") from error
+    return cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE) if people.turned[row] else image
 
 
 def detect(people: People, folder: Path) -> People:
@@ -43,9 +44,8 @@ def detect(people: People, folder: Path) -> People:
     found = {"uv": [], "confidence": [], "world": [], "size": []}
     image, last = None, None
     for row in range(len(people)):
-        name = str(people.image[row])
-        if name != last:
-            image, last = load_image(folder, name), name
+        if people.image[row] != last:
+            image, last = load_image(people, row, folder), people.image[row]
         uv, confidence, world = _one(look, image, people.box[row]) if people.box_known[row] else _nobody()
         for key, value in zip(found, (uv, confidence, world, image.shape[1::-1])):
             found[key].append(value)

@@ -11,9 +11,6 @@ import numpy as np
 
 from hmr_ros import skeleton
 
-COCO_17 = skeleton.KEYPOINT_NAMES[:17]
-"""COCO's keypoint annotations (cocodataset.org, format data, `categories`)."""
-
 OPENPOSE_25 = (
     "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "mid_hip",
     "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear",
@@ -32,33 +29,12 @@ SPIN_24 = (
 )  # fmt: skip
 """`part` and `S` of SPIN-format files, CLIFF's among them (nkolot/SPIN, constants.py, the last 24 of JOINT_NAMES)."""
 
-SPIN_49 = (*OPENPOSE_25, *SPIN_24)
-"""SPIN's whole list: `openpose`, then `part`."""
-
-LSP_14 = SPIN_24[:14]
-"""Leeds Sports Pose, joints.mat (sam.johnson.io/research/lsp.html)."""
-
-MPII_16 = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis_mpii", "thorax_mpii",
-    "neck_lsp", "head_top_lsp", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
-)  # fmt: skip
-"""MPII Human Pose (human-pose.mpi-inf.mpg.de, annotation description)."""
-
 H36M_17 = (
     "pelvis", "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle", "spine_h36m", "neck_lsp",
     "jaw_h36m", "head_h36m", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
 )  # fmt: skip
 """Rows of the regressor J_regressor_h36m.npy that everybody evaluates with: left before right, other than in Human3.6M's own files
 (nkolot/SPIN: constants.py, H36M_TO_J17; datasets/preprocess/h36m.py, global_idx)."""
-
-MPI_INF_3DHP_28 = (
-    "spine3_3dhp", "spine4_3dhp", "spine2_3dhp", "spine_h36m", "pelvis", "neck_lsp", "jaw_h36m", "head_h36m",
-    "left_clavicle", "left_shoulder", "left_elbow", "left_wrist", "left_hand", "right_clavicle", "right_shoulder",
-    "right_elbow", "right_wrist", "right_hand", "left_hip", "left_knee", "left_ankle", "left_foot", "left_toe",
-    "right_hip", "right_knee", "right_ankle", "right_foot", "right_toe",
-)  # fmt: skip
-"""MPI-INF-3DHP's training annotations (its mpii_get_joint_set.m, `all_joint_names`); what it calls head and head_top are H36M's jaw
-and head, as SPIN has them (datasets/preprocess/mpi_inf_3dhp.py, joints17_idx)."""
 
 SMPL_24 = skeleton.JOINT_NAMES
 """SMPL's joints: `jointPositions` of 3DPW, `kp2d` of EMDB."""

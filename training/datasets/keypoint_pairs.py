@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from hmr_ros.body_model import BodyModel
+from hmr_ros.config import KeypointsConfig
 from hmr_ros.rotation import rotvec_to_rotmat
 from training.datasets.cameras import camera_of
 from training.datasets.people import DatasetError, People
@@ -14,9 +16,9 @@ from training.datasets.place import placed
 
 
 def complete(people: People, shape_space: str) -> np.ndarray:
-    """(N,) bool: who was detected, and whose pose, place and shape (in the body's own betas) are all known."""
-    wholly_posed = people.poses_known.all(axis=1)
-    return people.confidence_detected.any(axis=1) & wholly_posed & people.transl_known & people.betas_fit(shape_space)
+    """(N,) bool: who was detected as at run time, and whose pose, place and shape (in the body's own betas) are all known."""
+    seen = (people.confidence_detected > 0).sum(axis=1) >= KeypointsConfig().min_keypoints
+    return seen & people.poses_known.all(axis=1) & people.transl_known & people.betas_fit(shape_space)
 
 
 def whole(people: People, body: BodyModel) -> People:
@@ -48,5 +50,6 @@ def write_pairs(people: People, path: Path, body: BodyModel) -> int:
     }  # fmt: skip
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    detector_loop.write(path, {**arrays, "found": np.ones(len(chosen), bool), "about": "{}"})
+    about = json.dumps({"shape_space": body.shape_space})
+    detector_loop.write(path, {**arrays, "found": np.ones(len(chosen), bool), "about": about})
     return len(chosen)

@@ -32,6 +32,8 @@ class People:
     """(N,) str: path relative to the image folder, '' without image."""
     image_size: np.ndarray
     """(N, 2) int32: width, height, pixels; 0 where unknown."""
+    turned: np.ndarray
+    """(N,) bool: the file's picture lies on its side; 90 degrees clockwise make it the image that all coordinates are of."""
     sequence: np.ndarray
     """(N,) str: rows of one person in one clip share it, '' where rows do not follow each other."""
     frame: np.ndarray
@@ -121,7 +123,7 @@ class People:
 
 _FLOAT, _BOOL, _INT, _TEXT = np.float32, np.bool_, np.int32, np.str_
 SHAPES = {
-    "image": ((), _TEXT), "image_size": ((2,), _INT), "sequence": ((), _TEXT), "frame": ((), _INT),
+    "image": ((), _TEXT), "image_size": ((2,), _INT), "turned": ((), _BOOL), "sequence": ((), _TEXT), "frame": ((), _INT),
     "box": ((3,), _FLOAT), "box_known": ((), _BOOL), "K": ((3, 3), _FLOAT), "K_known": ((), _BOOL),
     "keypoints_2d": ((23, 2), _FLOAT), "confidence_2d": ((23,), _FLOAT),
     "detected_2d": ((23, 2), _FLOAT), "confidence_detected": ((23,), _FLOAT),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from copy import copy
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
@@ -13,8 +14,11 @@ from hmr_ros.rotation import rotvec_to_rotmat
 from training.datasets.cameras import camera_of
 from training.datasets.detect import load_image
 from training.datasets.keypoint_pairs import whole
-from training.datasets.people import load
+from training.datasets.people import DatasetError, load
 from training.image.augment import Picture
+
+HELD_OUT = 20
+"""One in so many pictures, or folders of them, is kept for validation where nothing is drawn."""
 
 
 class Photographs:
@@ -22,6 +26,24 @@ class Photographs:
 
     def __init__(self, file: Path, folder: Path, body: BodyModel):
         self.people, self.folder, self.body = whole(load(file), body), folder, body
+
+    def parted(self) -> tuple[Photographs, Photographs]:
+        """Those to learn from, and one in HELD_OUT to validate on. Where there are enough folders, whole folders: neighbours in a clip
+        are as good as the same picture."""
+        names = self.people.image
+        folders = np.array([str(PurePath(name).parent) for name in names])
+        enough = len(np.unique(folders)) >= HELD_OUT
+        held_out = np.unique(folders if enough else names, return_inverse=True)[1] % HELD_OUT == 0
+        if held_out.all():
+            raise DatasetError(
+                "all photographs are one picture: there is nothing to learn from beside what is held out."
+            )
+        return self._some(~held_out), self._some(held_out)
+
+    def _some(self, chosen: np.ndarray) -> Photographs:
+        some = copy(self)
+        some.people = self.people[chosen]
+        return some
 
     def __len__(self) -> int:
         return len(self.people)
@@ -40,6 +62,6 @@ class Photographs:
         world = people.detected_3d[row] @ axis_to_ray((low + high) / 2).T
         pelvis = self.body.joints(rotmat[None], people.betas[row][None], people.transl[row][None])[0][0, 0]
         return Picture(
-            load_image(self.folder, str(people.image[row])), camera, rotmat, people.betas[row], pelvis, xy, confidence,
+            load_image(people, row, self.folder), camera, rotmat, people.betas[row], pelvis, xy, confidence,
             world.astype(np.float32), known.astype(np.float32),
         )  # fmt: skip

@@ -27,6 +27,8 @@ from training.datasets.people import DatasetError, People
 
 PCK_MM = 150.0
 """Mehta et al. 2017: a joint is correct within this distance; the AUC is over 0 to this in steps of 5."""
+PCK_JOINTS = list(joint_orders.H36M_14)
+"""Of h36m-17: all but pelvis, which is always right, spine and head, as in their mpii_get_pck_auc_joint_groups.m."""
 
 
 @dataclass(frozen=True)
@@ -185,14 +187,14 @@ def errors(protocol: Protocol, found: Points, true: Points, pve_unaligned: bool 
     if "pck" in protocol.reports:
         aligned = 1000 * np.linalg.norm(procrustes_align(joints, truth) - truth, axis=-1)
         for prefix, distances in (("", distance), ("pa_", aligned)):
-            out[f"{prefix}pck"], out[f"{prefix}auc"] = _pck(distances)
+            out[f"{prefix}pck"], out[f"{prefix}auc"] = _pck(distances[:, PCK_JOINTS])
     return out | {"joints": distance}
 
 
 def _pck(distance_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of joints within PCK_MM, and its mean over thresholds up to there, percent. (N, J) to (N,), (N,)."""
     thresholds = np.arange(0, PCK_MM + 1, 5)
-    within = [100 * (distance_mm <= threshold).mean(axis=-1) for threshold in thresholds]
+    within = [100 * (distance_mm < threshold).mean(axis=-1) for threshold in thresholds]
     return within[-1], np.mean(within, axis=0)
 
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hmr_ros.body_model import BodyModel
 from hmr_ros.smpl_file import load_body
+from training.body import BodyArrays, ForwardKinematics
 from training.config import NoiseConfig
 from training.datasets.photographs import Photographs
 from training.draws import below, drawing
@@ -39,11 +41,11 @@ class PicturesConfig:
     workers: int = 2
     """Processes that draw, or read photographs; 0: the training process itself."""
     photographs: Path | None = None
-    """File of `training.prepare --detect`: real people, mixed in. None: all pictures are drawn."""
+    """File of `training.prepare --detect`: real people, whose betas are of --body. None: all pictures are drawn."""
     photographs_root: Path = Path(".")
     """Folder that its image paths start from."""
     photographs_share: float = 0.5
-    """Part of each batch."""
+    """Part of each batch. 1: nothing is drawn, for drawing dresses no body but the open one; some photographs are then held out."""
     renderer: Literal["auto", "cpu", "device"] = "auto"
     """cpu: `training.image.pictures`, one at a time; device: `training.image.device_pictures`, where the network is; auto: that, on a GPU."""
 
@@ -56,29 +58,41 @@ class ImageData:
         crop_px: tuple[int, int], device: torch.device | str = "cpu",
     ):  # fmt: skip
         """device: the network's; samples are there if they are drawn there."""
-        self.device = torch.device(device)
-        train, val = (Poses.files(data, split) for split in ("train", "val"))
-        self.poses, self.held_out, self.files = Poses(*train), Poses(*val), [*train, *val]
-        patterns = Patterns(pictures.patterns) if pictures.patterns else None
+        self.device, self.augment, self.crop_px = torch.device(device), augment, crop_px
         body_model = load_body(body)
-        self.studio = Studio(
-            body_model, noise, DressedRenderer(body_model, Backgrounds(pictures.backgrounds), patterns)
-        )
-        self.on_device = None
-        if pictures.renderer == "device" or (pictures.renderer == "auto" and self.device.type == "cuda"):
-            self.on_device = DevicePictures(
-                body_model, noise, pictures.backgrounds, pictures.patterns, augment, crop_px, self.device
-            )
-            self.poses.rotvec, self.held_out.rotvec = (p.rotvec.to(self.device) for p in (self.poses, self.held_out))
-        self.augment, self.crop_px = augment, crop_px
-        self.photographs, self.photographs_share = None, pictures.photographs_share
+        self.body, self.kinematics = BodyArrays.of(body_model), ForwardKinematics()
+        self.photographs_share = pictures.photographs_share if pictures.photographs else 0.0
+        self.files: list[Path] = []
+        self.photographs = self.studio = self.on_device = None
+        if self.photographs_share < 1:
+            self._draw(data, body_model, noise, pictures)
         if pictures.photographs:
             self.photographs = Photographs(pictures.photographs, pictures.photographs_root, body_model)
             self.files.append(pictures.photographs)
+        if self.photographs_share == 1:
+            self.photographs, self.held_out = self.photographs.parted()
+
+    def _draw(self, data: Path, body: BodyModel, noise: NoiseConfig, pictures: PicturesConfig) -> None:
+        """Make what draws people: nothing else needs motion capture, backgrounds, or a body that can be dressed."""
+        if body.region is None:
+            raise ValueError(
+                f"only the open body can be dressed and drawn, not one of {body.shape_space!r}: --body open, or photographs alone "
+                "(--pictures.photographs FILE --pictures.photographs-share 1)"
+            )
+        train, val = (Poses.files(data, split) for split in ("train", "val"))
+        self.poses, self.held_out, self.files = Poses(*train), Poses(*val), [*train, *val]
+        if pictures.renderer == "device" or (pictures.renderer == "auto" and self.device.type == "cuda"):
+            self.on_device = DevicePictures(
+                body, noise, pictures.backgrounds, pictures.patterns, self.augment, self.crop_px, self.device
+            )
+            self.poses.rotvec, self.held_out.rotvec = (p.rotvec.to(self.device) for p in (self.poses, self.held_out))
+            return
+        patterns = Patterns(pictures.patterns) if pictures.patterns else None
+        self.studio = Studio(body, noise, DressedRenderer(body, Backgrounds(pictures.backgrounds), patterns))
 
     def shares(self, count: int) -> tuple[int, int, int]:
         """Of so many samples: photographs, those that processors draw, those that the device draws."""
-        real = round(count * self.photographs_share) if self.photographs else 0
+        real = round(count * self.photographs_share)
         return (real, count - real, 0) if self.on_device is None else (real, 0, count - real)
 
     def __call__(self, count: int, rng: torch.Generator) -> ImageSample:
@@ -104,12 +118,16 @@ class ImageData:
         return self.on_device(self.poses.rotvec[pick], rng)
 
     def validation(self, count: int) -> ImageSample:
-        """Held-out people as they are, the same ones every time; no more than VALIDATION."""
-        rng = torch.Generator(self.held_out.rotvec.device).manual_seed(1)
+        """Held-out people as they are, the same ones every time; no more than VALIDATION. Photographs where nothing is drawn."""
+        drawn = self.photographs_share < 1
+        rng = torch.Generator(self.held_out.rotvec.device if drawn else "cpu").manual_seed(1)
         pick = drawing(torch.randperm, rng)(len(self.held_out))[: min(count, VALIDATION)]
         if self.on_device:
             return self.on_device(self.held_out.rotvec[pick], rng, augment=False)
-        pictures = self.studio(self.held_out.rotvec[pick], rng, augment=False)
+        if drawn:
+            pictures = self.studio(self.held_out.rotvec[pick], rng, augment=False)
+        else:
+            pictures = [self.held_out[row] for row in pick.tolist()]
         boxes = [box_of(picture, self.aspect) for picture in pictures]
         return self._batch([(p, box, crop(p, box, self.crop_px)) for p, box in zip(pictures, boxes)])
 
@@ -128,7 +146,7 @@ class ImageData:
         )
         bbox_info = stack(boxes)
         center, half = bbox_info[:, None, :2], bbox_info[:, None, 2:] / 2
-        posed = self.studio.kinematics(rotmat, betas, self.studio.arrays)
+        posed = self.kinematics(rotmat, betas, self.body)
         xyz = posed.keypoints + pelvis[:, None]
         clean = (xyz[..., :2] / xyz[..., 2:].clamp_min(0.1) - center) / half
         truth = truth_of(clean, rotmat, betas, posed)
