@@ -10,7 +10,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".web
 DEFAULT_FPS = 30.0
 """Rate of sources that do not say theirs: folders of images, and some cameras and files."""
 
+VIDEO_SIDE_PX = (16, 4096)
+"""What MPEG-4 can hold; smaller and larger pictures are scaled."""
 MAX_PAUSE_S = 5.0
 """Pictures farther apart in time are so far apart in a video: stamps that leap are another recording, not a pause to sit through."""
 
@@ -50,6 +52,8 @@ class Media:
     """Pixels of the first frame."""
     paths: tuple[Path, ...] = ()
     """The files of "images", in order."""
+    bad: list[str] = field(default_factory=list, compare=False)
+    """Why files of "images" were skipped, in what was read so far."""
 
     @property
     def is_still(self) -> bool:
@@ -64,9 +68,17 @@ class Media:
                 yield image
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
-        images = map(read_image, self.paths) if self.kind == "images" else _capture(self.source, self.kind)
+        images = map(self._try_image, self.paths) if self.kind == "images" else _capture(self.source, self.kind)
         for index, image in enumerate(images):
-            yield image, time.time_ns() if self.kind == "camera" else round(index * 1e9 / self.fps)
+            if image is not None:
+                yield image, time.time_ns() if self.kind == "camera" else round(index * 1e9 / self.fps)
+
+    def _try_image(self, path: Path) -> np.ndarray | None:
+        try:
+            return read_image(path)
+        except MediaError as error:
+            self.bad.append(str(error))
+            return None
 
 
 def open_media(source: str | Path) -> Media:
@@ -75,6 +87,10 @@ def open_media(source: str | Path) -> Media:
     source: a video file, an image, a folder of images, or a camera's index ("0").
     """
     source = str(source)
+    if not source:
+        raise MediaError(
+            "no source is given. Give a video, an image, a folder of images, or a camera's index such as 0"
+        )
     if source.isdigit():
         return _open_video(source, "camera")
     path = Path(source).expanduser()
@@ -93,7 +109,10 @@ def read_image(path: Path) -> np.ndarray:
     import cv2
 
     # Through memory: cv2.imread cannot open every path on every system, and says nothing when it fails.
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise MediaError(f"{path}: not an image that can be decoded ({data.size} bytes). Is the file complete?")
@@ -113,7 +132,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 class VideoWriter:
     """An MP4 file that is playable even when the work on it was interrupted. A context manager; images are RGB uint8.
 
-    The file takes the size of its first image; others are scaled to it.
+    The file takes the size of its first image, as far as MPEG-4 goes; others are scaled to it.
     """
 
     def __init__(self, path: Path, fps: float):
@@ -131,11 +150,14 @@ class VideoWriter:
         import cv2
 
         if self._writer is None:
-            self._size = (image.shape[1], image.shape[0])
+            self._size = _video_size(image.shape[1], image.shape[0])
             # MPEG-4 Part 2: the one codec that every build of OpenCV can both write and read.
             self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, self._size)
             if not self._writer.isOpened():
-                raise MediaError(f"{self.path}: cannot write a video there (is the folder writable, the disk full?)")
+                width, height = self._size
+                raise MediaError(
+                    f"{self.path}: cannot write a video of {width}x{height} there (is the folder writable, the disk full?)"
+                )
         if (image.shape[1], image.shape[0]) != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         if stamp_ns is not None:
@@ -159,6 +181,13 @@ class VideoWriter:
             self._writer.release()
 
 
+def _video_size(width: int, height: int) -> tuple[int, int]:
+    """The size of a video of such pictures, as near as MPEG-4 can come."""
+    least, most = VIDEO_SIDE_PX
+    scale = min(1.0, most / max(width, height))
+    return max(least, round(width * scale)), max(least, round(height * scale))
+
+
 def _is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
@@ -171,8 +200,14 @@ def _natural(path: Path) -> list:
 def _open_images(paths: list[Path], looked: Path) -> Media:
     if not paths:
         raise MediaError(f"{looked}: no images in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-    height, width = read_image(paths[0]).shape[:2]
-    return Media(str(looked), "images", DEFAULT_FPS, len(paths), width, height, tuple(paths))
+    media = Media(str(looked), "images", DEFAULT_FPS, len(paths), 0, 0, tuple(paths))
+    first = next(iter(media), None)
+    if first is None:
+        raise MediaError(
+            media.bad[0] if len(paths) == 1 else f"{looked}: none of {len(paths)} images can be read; {media.bad[0]}"
+        )
+    height, width = first[0].shape[:2]
+    return replace(media, width=width, height=height, bad=[])
 
 
 def _open_video(source: str, kind: str) -> Media:
@@ -201,6 +236,8 @@ def _capture(source: str, kind: str) -> Iterator[np.ndarray]:
     try:
         while True:
             done, image = capture.read()
+            if not done and kind == "camera":
+                raise MediaError(f"{_named(source, kind)}: gives no more pictures; is it still plugged in?")
             if not done:
                 return
             yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

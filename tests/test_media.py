@@ -114,6 +114,28 @@ def test_empty_folder_and_absent_camera(tmp_path):
         open_media("97")
 
 
+def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
+    write_image(tmp_path / "locked.png", picture(0))
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "read_bytes", refuse)
+    with pytest.raises(MediaError, match=r"locked.png: cannot be read \(Permission denied\)"):
+        open_media(tmp_path)
+
+
+def test_a_folder_opens_with_its_first_readable_image(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"broken")
+    write_image(tmp_path / "1.png", picture(0))
+    media = open_media(tmp_path)
+    assert (media.height, media.width) == picture(0).shape[:2] and not media.bad
+    assert len(list(media)) == 1 and "0.png" in media.bad[0]
+    (tmp_path / "1.png").write_bytes(b"broken too")
+    with pytest.raises(MediaError, match="none of 2 images can be read"):
+        open_media(tmp_path)
+
+
 def test_unwritable_video_says_so(tmp_path):
     with pytest.raises(MediaError, match="cannot write a video"), VideoWriter(tmp_path / "no" / "v.mp4", 10) as video:
         video.write(picture(0))

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hmr_ros.backends.graph import BackendError
 from hmr_ros.config import ConfigError
-from hmr_ros.media import Media, open_media, write_image
+from hmr_ros.export.files import written
+from hmr_ros.media import Media, MediaError, open_media, write_image
 from hmr_ros.smpl_file import load_body
 from hmr_ros.tools import run as tool
 from hmr_ros.types import FrameResult
@@ -86,8 +88,8 @@ def test_every_frame_is_processed_and_its_camera_known(tmp_path):
 
 
 def test_interrupted_run_leaves_valid_files(tmp_path):
-    summary, interrupted = run(NobodyThere(stop_at=2), images(tmp_path / "in"), tmp_path / "out")
-    assert interrupted and summary["frames"] == 2
+    summary, status = run(NobodyThere(stop_at=2), images(tmp_path / "in"), tmp_path / "out")
+    assert status == 130 and summary["frames"] == 2
     assert len(list(open_media(tmp_path / "out/overlay.mp4"))) == 2
     assert json.loads((tmp_path / "out/summary.json").read_text())["frames"] == 2
 
@@ -130,20 +132,84 @@ def test_the_overlay_of_a_camera_that_is_not_kept_up_with_lasts_as_long_as_it_ra
     assert len(list(open_media(tmp_path / "out/overlay.mp4"))) == 6
 
 
-def test_bad_image_in_a_folder_keeps_what_came_before(tmp_path, capsys):
-    source = images(tmp_path / "in")
-    (tmp_path / "in/2.png").write_bytes(b"broken")
-    summary, _ = run(NobodyThere(), source, tmp_path / "out")
-    assert summary["frames"] == 2 and "2.png" in capsys.readouterr().err
+def test_bad_images_in_a_folder_are_skipped_counted_and_reported(tmp_path, capsys):
+    source = images(tmp_path / "in", 5)
+    for index in (0, 2):
+        (tmp_path / f"in/{index}.png").write_bytes(b"broken")
+    summary, status = run(NobodyThere(), source, tmp_path / "out")
+    said = capsys.readouterr().err
+    assert summary["frames"] == 3 and status == 0
+    assert "2 images were skipped" in said and "2.png" in said
+
+
+def test_a_camera_that_is_unplugged_ends_the_run_with_status_1(tmp_path, monkeypatch, capsys):
+    def unplugged(self):
+        yield np.zeros((48, 64, 3), np.uint8), 0
+        raise MediaError("camera 0: gives no more pictures")
+
+    monkeypatch.setattr(Media, "__iter__", unplugged)
+    (tmp_path / "out").mkdir()
+    camera = Media("0", "camera", 10.0, None, 64, 48)
+    summary, status = tool.run(NobodyThere(), camera, tmp_path / "out", 0.0, tool.parse(["0"]))
+    assert summary["frames"] == 1 and status == 1 and "stopped at frame 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9000, 40)])
+def test_pictures_of_any_size_have_an_overlay(tmp_path, size):
+    source = tmp_path / "in.png"
+    write_image(source, np.full((*size[::-1], 3), 90, np.uint8))
+    _, status = run(NobodyThere(), str(source), tmp_path / "out")
+    assert status == 0 and len(list(open_media(tmp_path / "out/overlay.mp4"))) == 1
+
+
+@pytest.mark.parametrize("source", ["overlay.mp4", "person_3.npz", "."])
+def test_a_run_does_not_write_over_what_it_reads(tmp_path, source, capsys):
+    (tmp_path / "overlay.mp4").write_bytes(CLIP.read_bytes())
+    write_image(tmp_path / "0.png", np.zeros((48, 64, 3), np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert tool.main([str(tmp_path / source), "--out", str(tmp_path)]) == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    said = capsys.readouterr().err
+    assert "would be written over" in said or source == "person_3.npz" and "no such file" in said
+
+
+def test_only_what_was_written_is_listed(tmp_path):
+    for name in ("thesis.pdf", "person_of_interest.npz"):
+        (tmp_path / name).touch()
+    tool.run(NobodyThere(), open_media(images(tmp_path / "in")), tmp_path, 0.0, tool.parse(["x"]))
+    assert written(tmp_path) == ["overlay.mp4", "overlay.png", "people.jsonl", "summary.json"]
+
+
+@pytest.mark.parametrize("text", ["-5", "200", "nan", "180", "0"])
+def test_a_field_of_view_that_no_camera_has_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse(["x", "--vertical-fov", text])
+    assert "between 1 and 170 degrees" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "arguments", [["no_such.mp4"], [str(CLIP), "--set", "no.such=1"], [str(CLIP), "--body", "no_such.npz"]]
+    "arguments",
+    [
+        ["no_such.mp4"],
+        [""],
+        [str(CLIP), "--set", "no.such=1"],
+        [str(CLIP), "--body", "no_such.npz"],
+        [str(CLIP), "--set", "keypoints.source=topic"],
+    ],
 )
 def test_mistakes_end_with_one_line_and_status_1(arguments, tmp_path, capsys):
     assert tool.main([*arguments, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("hmr_run: ") and "no" in said and "Traceback" not in said
+
+
+def test_a_backend_that_is_not_here_is_a_line_too(tmp_path, monkeypatch, capsys):
+    def no_driver(config):
+        raise BackendError("there is no NVIDIA driver")
+
+    monkeypatch.setattr("hmr_ros.factory.build_pipeline", no_driver)
+    assert tool.main([str(CLIP), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "hmr_run: there is no NVIDIA driver\n"
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from hmr_ros.body_model import BodyModel
 from hmr_ros.export.amass import write_amass
 from hmr_ros.export.bvh import write_bvh
 from hmr_ros.export.tracks import tracks_of
+from hmr_ros.media import Media, MediaError
 from hmr_ros.recording import FrameRecord, PersonRecord
 from hmr_ros.rotation import rotmat_to_rotvec
 
@@ -26,10 +27,34 @@ def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body:
     write_tracks(folder, frames, fps, body)
 
 
+OUTPUTS = ("overlay.mp4", "overlay.png", "people.jsonl", "summary.json", "node.log", "bag")
+"""What the file tool and the demo write, beside the tracks."""
+
+
+def written(folder: Path) -> list[str]:
+    """The names of what a run has written there."""
+    return sorted(path.name for path in folder.iterdir() if path.name in OUTPUTS or _is_track(path))
+
+
+def keep_apart(media: Media, folder: Path) -> None:
+    """Raises MediaError where writing results into `folder` would write over what they are made of."""
+    source, folder = Path(media.source).resolve(), folder.resolve()
+    if media.kind == "camera" or folder not in (source, source.parent):
+        return
+    if source == folder or source.name in OUTPUTS or _is_track(source):
+        raise MediaError(
+            f"{source} would be written over: results go to {folder} (--out), which must be another folder"
+        )
+
+
+def _is_track(path: Path) -> bool:
+    return re.fullmatch(r"person_\d+\.(npz|bvh)", path.name) is not None
+
+
 def begin_lines(folder: Path) -> TextIO:
     """A new `people.jsonl`, which holds what was written even if we are killed. An earlier run's tracks go: they would pass for this one's."""
     for old in list(folder.iterdir()):
-        if re.fullmatch(r"person_\d+\.(npz|bvh)", old.name):
+        if _is_track(old):
             old.unlink()
     return (folder / "people.jsonl").open("w", buffering=1)
 

@@ -25,7 +25,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from hmr_ros.camera import Camera
+from hmr_ros.camera import Camera, vertical_fov
 from hmr_ros.media import DEMO_CLIP, Media, MediaError, open_media
 from hmr_ros.ros.messages import image_message
 
@@ -144,7 +144,7 @@ def main() -> int:
     except MediaError as error:
         print(f"camera_publisher: {error}", file=sys.stderr)
         return 1
-    node, stamps = CameraPublisher(options.intrinsics, options.vertical_fov), []
+    node, stamps, status = CameraPublisher(options.intrinsics, options.vertical_fov), [], 0
     try:
         if not node.wait_for_subscriber(media.width, media.height, options.wait):
             node.get_logger().warning(f"nobody subscribed to 'image' within {options.wait:g} s; playing all the same")
@@ -156,13 +156,18 @@ def main() -> int:
             node.finish()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except MediaError as error:  # a camera that was unplugged
+        node.get_logger().error(str(error))
+        status = 1
     finally:
+        for reason in media.bad:
+            node.get_logger().warning(f"skipped: {reason}")
         if options.log:
             with open(options.log, "w") as file:
                 json.dump(stamps, file)
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return status
 
 
 def positive(text: str) -> float:
@@ -185,7 +190,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--still-seconds", type=positive, default=STILL_SECONDS, help="how long a single image is shown"
     )
     parser.add_argument("--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="pixels")
-    parser.add_argument("--vertical-fov", type=float, help="degrees; used where there are no intrinsics")
+    parser.add_argument("--vertical-fov", type=vertical_fov, help="degrees; used where there are no intrinsics")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for a subscriber before playing")
     parser.add_argument(
         "--log", help="write the stamps of the frames sent into this file, as a JSON list of nanoseconds"

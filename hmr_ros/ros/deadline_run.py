@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class Witness(Recorder):
 def main() -> int:
     options = parse()
     try:
+        with options.json.open("a") if options.json else nullcontext():
+            pass  # at the end it would be too late to find that it cannot be written
         result = run(options)
     except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
         print(f"deadline_run: {error}", file=sys.stderr)

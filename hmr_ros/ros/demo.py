@@ -9,6 +9,7 @@ for every frame.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import random
@@ -23,11 +24,13 @@ from pathlib import Path
 import numpy as np
 import rclpy
 
-from hmr_ros.camera import Camera
-from hmr_ros.export.files import write_results
+from hmr_ros.body_model import BodyModel
+from hmr_ros.camera import Camera, vertical_fov
+from hmr_ros.export.files import keep_apart, write_results, written
 from hmr_ros.media import DEMO_CLIP, Media, open_media
 from hmr_ros.recording import FrameRecord, OverlayWriter, report, summarise
 from hmr_ros.ros.camera_publisher import STILL_SECONDS, positive
+from hmr_ros.ros.parameters import rows
 from hmr_ros.ros.recorder import Recorder, to_frames
 from hmr_ros.smpl_file import load_body
 
@@ -51,6 +54,7 @@ def main() -> int:
         media = open_media(options.source)
         if media.kind == "camera":
             raise DemoError("the demo plays files; for a live camera start hmr_node and camera_publisher")
+        keep_apart(media, out)
         truth = load_truth(media)
         camera = clip_camera(media, truth, options.vertical_fov)
         body = load_body(options.body)
@@ -59,12 +63,24 @@ def main() -> int:
         frames = to_frames(recorder.answers, stamps, body)
         if not frames:
             raise DemoError(f"the node answered none of {len(stamps)} frames; its log is {out / 'node.log'}")
+        summary = write_all(out, media, camera, body, frames, stamps, recorder, truth, options)
     except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
         return 130
+    print(report(summary))
+    print(f"  {'every frame':<20}{account(stamps, frames, recorder.counts)}")
+    print(f"  {'written to':<20}{out}/: {', '.join(written(out))}")
+    return 0
+
+
+def write_all(
+    out: Path, media: Media, camera: Camera, body: BodyModel, frames: list[FrameRecord], stamps: list[int], recorder: Recorder,
+    truth: dict[str, np.ndarray] | None, options: argparse.Namespace,
+) -> dict:  # fmt: skip
+    """Every file of the demo; returns the summary."""
     answered_fps = media.fps * options.rate * len(frames) / len(stamps)
     with OverlayWriter(out, answered_fps, body, len(stamps)) as overlay:
         by_index = {frame.index: frame for frame in frames}
@@ -75,16 +91,17 @@ def main() -> int:
     last_published_ns = max(published for _, published, _ in recorder.answers)
     summary = summarise(frames, (last_published_ns - stamps[0]) / 1e9, truth)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print(report(summary))
-    print(f"  {'every frame':<20}{account(stamps, frames, recorder.counts)}")
-    print(f"  {'written to':<20}{out}/: {', '.join(sorted(p.name for p in out.iterdir()))}")
-    return 0
+    return summary
 
 
 def play_and_record(
     media: Media, camera: Camera, out: Path, options: argparse.Namespace, recorder_type: type[Recorder] = Recorder
 ) -> tuple[list[int], Recorder]:
     """Returns the stamps of all frames sent, nanoseconds, and the recorder with all that was answered."""
+    for setting in options.set:
+        if (name := setting.partition("=")[0]) not in rows():
+            near = difflib.get_close_matches(name, rows(), 1, 0.0)[0]
+            raise DemoError(f"--set {setting}: the node has no parameter {name}; did you mean {near}?")
     isolate(options.domain_id)
     rclpy.init()
     recorder, processes = recorder_type(), []
@@ -239,7 +256,7 @@ def parse() -> argparse.Namespace:
         "--still-seconds", type=positive, default=STILL_SECONDS, help="how long a single image is shown"
     )
     parser.add_argument(
-        "--vertical-fov", type=positive, help="the camera's vertical field of view, degrees, if you know it"
+        "--vertical-fov", type=vertical_fov, help="the camera's vertical field of view, degrees, if you know it"
     )
     parser.add_argument("--body", default="open", help="'open', or the path of your SMPL file")
     parser.add_argument(

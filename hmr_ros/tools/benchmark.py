@@ -30,6 +30,7 @@ from hmr_ros.media import open_media
 from hmr_ros.pipeline import Pipeline
 from hmr_ros.regressor import Encoder, Observation, Regressor
 from hmr_ros.threads import one_thread_each
+from hmr_ros.tools.run import at_least_one
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame
 
@@ -224,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source", default=default, help="video, image or folder for whole frames (default: the demo clip)"
     )
-    parser.add_argument("--frames", type=_at_least_one, default=150, help="frames of it at most")
-    parser.add_argument("--repeats", type=_at_least_one, default=300, help="calls of each network")
+    parser.add_argument("--frames", type=at_least_one, default=150, help="frames of it at most")
+    parser.add_argument("--repeats", type=at_least_one, default=300, help="calls of each network")
     parser.add_argument("--steps", type=int, default=TtoConfig().max_steps, help="TTO steps")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each graph")
     for option, kind, name in (
@@ -239,13 +240,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--body", default="open")
     return parser
-
-
-def _at_least_one(text: str) -> int:
-    """An argparse type."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from hmr_ros.camera import Camera
+from hmr_ros.backends.graph import BackendError
+from hmr_ros.camera import Camera, vertical_fov
 from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
-from hmr_ros.export.files import begin_lines, write_line, write_tracks
+from hmr_ros.export.files import begin_lines, keep_apart, write_line, write_tracks, written
 from hmr_ros.media import Media, MediaError, open_media
 from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise
 from hmr_ros.ros.bag_reader import BagError, BagImages, is_bag
@@ -45,23 +46,25 @@ def main(arguments: list[str] | None = None) -> int:
         media = open_source(options)
         out = Path(options.out)
         out.mkdir(parents=True, exist_ok=True)
+        if isinstance(media, Media):
+            keep_apart(media, out)
         if options.write_bag:
             check_can_write(out / "bag")
         # Imported and built last: a mistyped path should not wait for the models to load.
         from hmr_ros.factory import build_pipeline
 
         pipeline = build_pipeline(config)
-    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
+    except (ValueError, OSError, BackendError) as error:  # every error of ours, with a message meant for people
         print(f"hmr_run: {error}", file=sys.stderr)
         return 1
     try:
-        summary, interrupted = run(pipeline, media, out, config.tto.deadline_ms, options)
+        summary, status = run(pipeline, media, out, config.tto.deadline_ms, options)
     except OSError as error:
         print(f"hmr_run: cannot write to {out.absolute()} ({error}): is the disk full?", file=sys.stderr)
         return 1
     print(report(summary))
-    print(f"  written to          {out}/: {', '.join(sorted(p.name for p in out.iterdir()))}")
-    return 130 if interrupted else 0
+    print(f"  written to          {out}/: {', '.join(written(out))}")
+    return status
 
 
 def open_source(options: argparse.Namespace) -> Media | BagImages:
@@ -77,10 +80,10 @@ def open_source(options: argparse.Namespace) -> Media | BagImages:
 
 def run(
     pipeline, media: Media | BagImages, out: Path, deadline_ms: float, options: argparse.Namespace
-) -> tuple[dict, bool]:
-    """Every frame through the pipeline; returns the summary and whether the user stopped it."""
+) -> tuple[dict, int]:
+    """Every frame through the pipeline; returns the summary and the exit status: 130 when the user stopped it, 1 when the source did."""
     frames: list[FrameRecord] = []
-    interrupted = False
+    status = 0
     started = time.monotonic()
     try:
         with ExitStack() as files:
@@ -95,15 +98,18 @@ def run(
                     bag.write(frame, record, picture)
                 frames.append(record)
     except KeyboardInterrupt:
-        interrupted = True
-    except (MediaError, BagError) as error:  # one bad file in a folder: keep what was done before it
+        status = 130
+    except (MediaError, BagError) as error:  # a camera that was unplugged: keep what was done before it
         print(f"hmr_run: stopped at frame {len(frames)}: {error}", file=sys.stderr)
+        status = 1
     summary = summarise(frames, time.monotonic() - started)
     write_tracks(out, frames, media.fps, pipeline.body)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     if isinstance(media, BagImages):
         warn_of_bag(media)
-    return summary, interrupted
+    elif media.bad:
+        print(f"hmr_run: {len(media.bad)} images were skipped: {media.bad[-1]}", file=sys.stderr)
+    return summary, status
 
 
 def warn_of_bag(bag: BagImages) -> None:
@@ -124,7 +130,10 @@ def process(pipeline, frame: Frame, index: int, deadline_ms: float) -> FrameReco
 def make_config(options: argparse.Namespace) -> PipelineConfig:
     """The defaults with what the command line changes. Raises ConfigError."""
     changes = {name: getattr(options, key) for key, name in SHORTCUTS.items() if getattr(options, key) is not None}
-    return replace(PipelineConfig(), {**changes, **dict(parse_setting(text) for text in options.set)})
+    config = replace(PipelineConfig(), {**changes, **dict(parse_setting(text) for text in options.set)})
+    if config.keypoints.source == "topic":
+        raise ConfigError("keypoints.source = 'topic' is for the ROS node: here nobody publishes")
+    return config
 
 
 def parse_setting(text: str) -> tuple[str, object]:
@@ -165,16 +174,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--deadline-ms", type=float, help="time a frame may take before optimisation stops, ms; 0: no deadline"
     )
     parser.add_argument(
-        "--vertical-fov", type=float, help="the camera's vertical field of view, degrees, if you know it"
+        "--vertical-fov", type=vertical_fov, help="the camera's vertical field of view, degrees, if you know it"
     )
     parser.add_argument("--bundle", help="folder of a weights bundle")
     parser.add_argument("--body", help="'open', or the path of your SMPL file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting listed below; repeatable"
     )
-    parser.add_argument("--max-frames", type=int, help="stop after so many frames")
+    parser.add_argument("--max-frames", type=at_least_one, help="stop after so many frames")
     parser.add_argument("--write-bag", action="store_true", help="also write the results as a rosbag2 recording (MCAP)")
     return parser.parse_args(arguments)
+
+
+def at_least_one(text: str) -> int:
+    """An argparse type."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return value
 
 
 def _frames(media: Media | BagImages, options: argparse.Namespace) -> Iterator[Frame]:

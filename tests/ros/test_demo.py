@@ -83,6 +83,7 @@ def test_overlay_shows_the_frames_answered(demo):
         (["no_such.mp4"], "no_such.mp4"),
         (["--set", "model.bundle=/no/such/bundle"], "/no/such/bundle"),
         (["0"], "camera"),
+        (["--set", "tto.max_step=3"], "did you mean tto.max_steps?"),
     ],
 )
 def test_failure_says_why_and_ends(arguments, says, tmp_path):
