@@ -63,7 +63,7 @@ class KeypointsConfig:
         "", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose)."
     )
     threads: int = setting(
-        2, "CPU threads that look at people, each at one person at a time (backend litert): several people are faster with several, one is not.",
+        2, "CPU threads that look at people (backend litert): several people side by side, and the search for new ones beside those that are followed.",
         low=1, high=32,
     )  # fmt: skip
     max_people: int = setting(5, "People followed at once: the largest and best seen.", low=1, high=32, dynamic=True)
