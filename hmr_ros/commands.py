@@ -1,11 +1,12 @@
 """The commands that need ROS, so that where it is missing they say what to do instead of failing at an import.
 
-`setup.py` names these; each goes on to `main` of the module of the same name.
+`setup.py` names these; each goes on to `main` of a module.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 
 
@@ -24,33 +25,11 @@ def _main(module: str) -> int:
     return main()
 
 
-def hmr_node() -> int:
-    return _main("node")
-
-
-def hmr_demo() -> int:
-    return _main("demo")
-
-
-def deadline_run() -> int:
-    return _main("deadline_run")
-
-
-def camera_publisher() -> int:
-    return _main("camera_publisher")
-
-
-def hmr_viewer() -> int:
-    return _main("viewer")
-
-
-def smpl_listener() -> int:
-    return _main("examples.smpl_listener")
-
-
-def separation_monitor() -> int:
-    return _main("examples.separation_monitor")
-
-
-def upper_body_retarget() -> int:
-    return _main("examples.upper_body_retarget")
+hmr_node = partial(_main, "node")
+hmr_demo = partial(_main, "demo")
+deadline_run = partial(_main, "deadline_run")
+camera_publisher = partial(_main, "camera_publisher")
+hmr_viewer = partial(_main, "viewer")
+smpl_listener = partial(_main, "examples.smpl_listener")
+separation_monitor = partial(_main, "examples.separation_monitor")
+upper_body_retarget = partial(_main, "examples.upper_body_retarget")
