@@ -49,6 +49,10 @@ def draw_overlay(image: np.ndarray, result: FrameResult, body: BodyModel, camera
     return image
 
 
+MARKER_LIFETIME_S = 2
+"""How long RViz shows people without news of them: who draws them may be killed, and deletes nothing then."""
+
+
 def track_colour(track_id: int) -> np.ndarray:
     """(3,) uint8, RGB."""
     return PALETTE[track_id % len(PALETTE)]

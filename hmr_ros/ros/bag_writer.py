@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hmr_ros.body_model import BodyModel
-from hmr_ros.draw import track_colour
+from hmr_ros.draw import MARKER_LIFETIME_S, track_colour
 from hmr_ros.recording import FrameRecord, PersonRecord
 from hmr_ros.ros.bag_reader import BagError
 from hmr_ros.ros.smpl_record import describe_fields, to_records
@@ -131,6 +131,7 @@ class BagWriter:
             pose=self._pose(position, (0.0, 0.0, 0.0, 1.0)),
             scale=self._new("geometry_msgs/msg/Vector3", x=size_m, y=size_m, z=size_m),
             color=self._new("std_msgs/msg/ColorRGBA", r=r, g=g, b=b, a=1.0),
+            lifetime=self._new("builtin_interfaces/msg/Duration", sec=MARKER_LIFETIME_S, nanosec=0),
         )  # fmt: skip
 
     def _pose(self, xyz, xyzw):

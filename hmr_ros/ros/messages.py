@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image, MultiDOFJointState, PointCloud2
 from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
-from hmr_ros.draw import track_colour
+from hmr_ros.draw import MARKER_LIFETIME_S, track_colour
 from hmr_ros.ros.smpl_cloud import records_to_cloud
 from hmr_ros.rotation import rotmat_to_quat
 from hmr_ros.skeleton import JOINT_NAMES, PARENTS
@@ -22,10 +22,6 @@ from hmr_ros.skeleton import JOINT_NAMES, PARENTS
 _BONES = [(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0]
 _HEAD = JOINT_NAMES.index("head")
 _XYZ = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
-
-
-LIFETIME_S = 2.0
-"""Markers last for so long without news of them: a node that was killed deletes nothing."""
 
 
 def joint_frame(person_id: int, joint: int, prefix: str = "") -> str:
@@ -166,7 +162,7 @@ def _marker(header, namespace: str, person_id: int, kind: int, size_m: float, al
     scale = Vector3(x=size_m, y=size_m, z=size_m)
     marker = Marker(header=header, ns=namespace, id=person_id, type=kind, action=Marker.ADD, scale=scale)
     marker.pose.orientation.w = 1.0
-    marker.lifetime = _duration(LIFETIME_S)
+    marker.lifetime = _duration(MARKER_LIFETIME_S)
     r, g, b = (track_colour(person_id) / 255).tolist()
     marker.color = ColorRGBA(r=r, g=g, b=b, a=alpha)
     return marker

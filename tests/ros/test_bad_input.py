@@ -375,7 +375,7 @@ def test_numbers_that_are_not_finite_are_not_published(ros, pipeline):
         broken.joints[3] = NAN
         frame = SimpleNamespace()
         with pytest.raises(ValueError, match="person 7 is not finite"):
-            bench.node._publish(frame, FrameResult((broken,), None), None)
+            bench.node._publish(bench.node._outputs, frame, FrameResult((broken,), None), None)
         assert bench.node._worker._reset_wanted and bench.node._last is None
     finally:
         bench.node.close()
