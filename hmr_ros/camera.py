@@ -67,7 +67,7 @@ class Camera:
         if self.distortion_model == "equidistant":
             flat = cv2.fisheye.undistortPoints(points, self.K, self.D)
         else:
-            flat = cv2.undistortPoints(points, self.K, self.D)
+            flat = _undistort(points, self.K, self.D)
         return flat.reshape(uv.shape).astype(np.float32)
 
     def project(self, xyz: np.ndarray) -> np.ndarray:
@@ -103,3 +103,13 @@ class Camera:
     @property
     def _distorted(self) -> bool:
         return self.D is not None and bool(np.any(self.D))
+
+
+def _undistort(points: np.ndarray, K: np.ndarray, D: np.ndarray) -> np.ndarray:
+    """OpenCV's iterations, as many as it takes: its five by default leave wide lenses pixels off."""
+    import cv2
+
+    until = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+    if hasattr(cv2, "undistortPointsIter"):  # up to OpenCV 4
+        return cv2.undistortPointsIter(points, K, D, None, None, until)
+    return cv2.undistortPoints(points, K, D, criteria=until)
