@@ -36,7 +36,8 @@ def _columns(points: np.ndarray, name: str, count: int) -> np.ndarray:
 class SmplListener(Node):
     def __init__(self):
         super().__init__("smpl_listener")
-        self.create_subscription(PointCloud2, "hmr/smpl", self._on_people, 1)
+        subscription = self.create_subscription(PointCloud2, "hmr/smpl", self._on_people, 1)
+        self.get_logger().info(f"waiting for people on {subscription.topic_name}")
 
     def _on_people(self, message: PointCloud2) -> None:
         for line in describe(read_people(message)):
