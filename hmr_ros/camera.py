@@ -6,7 +6,6 @@ undistorted viewing ray), so one set of weights serves every camera.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +15,6 @@ ROUND_TRIP = 0.0025
 """Focal lengths (1 px at 400 px) by which undoing the distortion and applying it again may miss a pixel. Lenses in use stay below 0.0007."""
 MAX_TANGENT = 2.5
 """Off the optical axis, 68 degrees: farther out a pixel is a long way in x/z, and nothing was trained there."""
-
-
-def vertical_fov(text: str) -> float:
-    """An argparse type: degrees."""
-    if not 1 <= (value := float(text)) <= 170:
-        raise argparse.ArgumentTypeError(f"{text}: must be between 1 and 170 degrees")
-    return value
 
 
 @dataclass(frozen=True)

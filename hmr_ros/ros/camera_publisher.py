@@ -25,8 +25,9 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from hmr_ros.camera import Camera, vertical_fov
+from hmr_ros.camera import Camera
 from hmr_ros.media import DEMO_CLIP, Media, MediaError, open_media
+from hmr_ros.options import positive, vertical_fov
 from hmr_ros.ros.messages import image_message
 
 FRAME_ID = "camera_optical_frame"
@@ -168,14 +169,6 @@ def main() -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return status
-
-
-def positive(text: str) -> float:
-    """An argparse type."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-    return value
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -24,7 +24,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from hmr_ros.bar_chart import BAD, GOOD, bar_chart
 from hmr_ros.media import DEMO_CLIP, open_media, write_image
-from hmr_ros.ros.camera_publisher import STILL_SECONDS, positive
+from hmr_ros.options import positive
+from hmr_ros.ros.camera_publisher import STILL_SECONDS
 from hmr_ros.ros.demo import DemoError, clip_camera, load_truth, play_and_record
 from hmr_ros.ros.publishers import TOPIC_TYPES
 from hmr_ros.ros.recorder import Recorder

@@ -29,7 +29,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from hmr_ros.line_chart import line_chart
 from hmr_ros.media import DEMO_CLIP, open_media, write_image
-from hmr_ros.ros.camera_publisher import CameraPublisher, positive
+from hmr_ros.options import positive
+from hmr_ros.ros.camera_publisher import CameraPublisher
 from hmr_ros.ros.demo import DemoError, isolate, start, stop
 from hmr_ros.ros.publishers import TOPIC_TYPES
 from hmr_ros.ros.recorder import Recorder

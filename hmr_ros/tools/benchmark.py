@@ -27,10 +27,10 @@ from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConf
 from hmr_ros.encoders import make_encoder
 from hmr_ros.factory import build_pipeline, load_model, make_regressor
 from hmr_ros.media import open_media
+from hmr_ros.options import at_least_one
 from hmr_ros.pipeline import Pipeline
 from hmr_ros.regressor import Encoder, Observation, Regressor
 from hmr_ros.threads import one_thread_each
-from hmr_ros.tools.run import at_least_one
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame
 

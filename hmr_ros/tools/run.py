@@ -18,10 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hmr_ros.backends.graph import BackendError
-from hmr_ros.camera import Camera, vertical_fov
+from hmr_ros.camera import Camera
 from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
 from hmr_ros.export.files import begin_lines, keep_apart, write_line, write_tracks, written
 from hmr_ros.media import Media, MediaError, open_media
+from hmr_ros.options import at_least_one, vertical_fov
 from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise
 from hmr_ros.ros.bag_reader import BagError, BagImages, is_bag
 from hmr_ros.ros.bag_writer import BagWriter, check_can_write
@@ -184,13 +185,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-frames", type=at_least_one, help="stop after so many frames")
     parser.add_argument("--write-bag", action="store_true", help="also write the results as a rosbag2 recording (MCAP)")
     return parser.parse_args(arguments)
-
-
-def at_least_one(text: str) -> int:
-    """An argparse type."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return value
 
 
 def _frames(media: Media | BagImages, options: argparse.Namespace) -> Iterator[Frame]:

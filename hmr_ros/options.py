@@ -1,0 +1,25 @@
+"""What command lines take: types for argparse, which say what is wrong with a value."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def at_least_one(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return value
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def vertical_fov(text: str) -> float:
+    """Degrees."""
+    if not 1 <= (value := float(text)) <= 170:
+        raise argparse.ArgumentTypeError(f"{text}: must be between 1 and 170 degrees")
+    return value
