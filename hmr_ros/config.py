@@ -16,11 +16,12 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message names it, what is wrong and what to do."""
 
 
-def setting(default: Any, doc: str, *, low=None, high=None, choices=None, dynamic: bool = False) -> Any:
-    """A dataclass field with its description and bounds."""
-    return field(
-        default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic}
-    )
+def setting(
+    default: Any, doc: str, *, low=None, high=None, choices=None, dynamic: bool = False, read_only: bool = False
+) -> Any:
+    """A dataclass field with its description and bounds. dynamic: may change at any time; read_only: never after the start."""
+    about = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "read_only": read_only}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)

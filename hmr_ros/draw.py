@@ -25,6 +25,8 @@ PALETTE = np.array(
 )  # fmt: skip
 """Mesh colours, RGB; a track takes that of its id."""
 LEFT_COLOUR, RIGHT_COLOUR, CENTRE_COLOUR = (40, 90, 255), (255, 60, 40), (240, 240, 240)
+MARKER_LIFETIME_S = 2
+"""How long RViz shows people without news of them: who draws them may be killed, and deletes nothing then."""
 MESH_OPACITY = 0.65
 NEAR_M = 0.1
 """Faces nearer than this to the camera's plane are not drawn, metres."""
@@ -47,10 +49,6 @@ def draw_overlay(image: np.ndarray, result: FrameResult, body: BodyModel, camera
         above_head = uv[np.argmin(uv[:, 1])] - [0, image.shape[0] / 16]
         paint_text(image, f"{person.id}", above_head, track_colour(person.id))
     return image
-
-
-MARKER_LIFETIME_S = 2
-"""How long RViz shows people without news of them: who draws them may be killed, and deletes nothing then."""
 
 
 def track_colour(track_id: int) -> np.ndarray:

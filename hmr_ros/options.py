@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def at_least_one(text: str) -> int:
@@ -16,6 +17,12 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: must be above 0")
     return value
+
+
+def check_writable(path: Path | None) -> None:
+    """Raises OSError before long work whose figures could not be kept. None: nobody wants a file."""
+    if path:
+        path.open("a").close()
 
 
 def vertical_fov(text: str) -> float:

@@ -88,9 +88,14 @@ class Regressor:
     def __init__(self, encode: Encoder, regress: Graph, loss_weights: np.ndarray):
         self._encode, self._regress, self._loss_weights = encode, regress, loss_weights
 
+    @property
+    def aspect(self) -> float:
+        """Width over height of the boxes that its encoder wants around people."""
+        return self._encode.aspect
+
     def look(self, keypoints: Keypoints, frame: Frame) -> Regression:
         """Everyone whose keypoints were found in `frame`."""
-        return self(observe(keypoints, frame.camera, self._encode.aspect), frame)
+        return self(observe(keypoints, frame.camera, self.aspect), frame)
 
     def __call__(self, seen: Observation, frame: Frame | None = None) -> Regression:
         features = self._encode(seen, frame)

@@ -8,12 +8,11 @@ from scipy.optimize import linear_sum_assignment
 from hmr_ros import skeleton
 from hmr_ros.config import TrackerConfig
 from hmr_ros.crop import keypoint_box
-from hmr_ros.types import Keypoints
+from hmr_ros.types import BACK_S, Keypoints
 
 JUMP_S = 2.0
-"""Stamps that leap forward by more than this (or `max_gap_s`, if longer) are a new recording, not a slow camera..."""
-BACK_S = 0.5
-"""...as are those that leap back by more than this. By less: an image out of order, which is taken as of the same time as the last."""
+"""Stamps that leap forward by more than this (or `max_gap_s`, if longer) are a new recording, not a slow camera, as are those that
+leap back by more than BACK_S. By less: an image out of order, which is taken as of the same time as the last."""
 VELOCITY_TIME_S = 1 / 30
 """Time constant of a person's velocity: at 30 Hz the newest frame counts for half."""
 _IMPOSSIBLE = 1e6

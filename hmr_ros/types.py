@@ -103,6 +103,8 @@ class FitReport:
     elapsed_s: float
 
 
+BACK_S = 0.5
+"""Stamps that go back by more are of a recording that began again; by less, of an image that was overtaken on its way."""
 STOP_REASONS = ("converged", "max_steps", "deadline", "diverged", "no_keypoints")
 
 

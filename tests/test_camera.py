@@ -84,8 +84,12 @@ def test_a_fisheye_lens_has_rays_where_they_are_true_and_not_at_the_rim():
     np.testing.assert_allclose(WIDE.normalise(uv[has_ray])[:, 0], np.tan(theta[has_ray]), rtol=1e-3)
 
 
+FOLDED = Camera(np.array([[560.0, 0, 639.5], [0, 560, 399.5], [0, 0, 1]]), 1280, 800, np.array([-0.3, 0.09, 0, 0, -0.011]))  # fmt: skip
+"""A wide lens whose model turns back some 600 px off its axis, inside the image."""
+
+
 def test_past_its_fold_a_lens_has_no_rays():
-    camera = Camera(np.array([[560.0, 0, 639.5], [0, 560, 399.5], [0, 0, 1]]), 1280, 800, np.array([-0.3, 0.09, 0, 0, -0.011]))  # fmt: skip
+    camera = FOLDED
     assert camera.has_ray(camera.K[:2, 2] + np.array([[0, 0], [300, 0], [0, -350]])).all()
     assert not camera.has_ray(np.array([[1275.0, 20], [2, 2], [1e9, 0], [np.nan, 3]])).any()
     assert camera.has_ray(np.zeros((0, 23, 2))).shape == (0, 23)
@@ -93,7 +97,7 @@ def test_past_its_fold_a_lens_has_no_rays():
 
 def test_up_to_its_fold_a_wide_lens_is_undone_to_a_hundredth_of_a_pixel():
     """OpenCV's five iterations by default miss by more than a pixel in a third of this one's image."""
-    camera = Camera(np.array([[560.0, 0, 639.5], [0, 560, 399.5], [0, 0, 1]]), 1280, 800, np.array([-0.3, 0.09, 0, 0, -0.011]))  # fmt: skip
+    camera = FOLDED
     pixels = grid(camera)
     seen = camera.has_ray(pixels)
     assert 0.8 < seen.mean() < 0.95

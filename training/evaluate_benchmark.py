@@ -13,8 +13,7 @@ from tqdm import tqdm
 from hmr_ros.body_model import BodyModel
 from hmr_ros.camera import Camera
 from hmr_ros.config import KeypointsConfig, ModelConfig, TtoConfig
-from hmr_ros.encoders import make_encoder
-from hmr_ros.factory import load_model
+from hmr_ros.factory import load_model, make_regressor
 from hmr_ros.regressor import Observation, Regressor, observe
 from hmr_ros.skeleton import NUM_KEYPOINTS
 from hmr_ros.tto import Optimiser
@@ -52,10 +51,9 @@ def evaluate_benchmark(config: evaluate.EvaluateConfig) -> evaluate.Evaluation:
         raise DatasetError(
             f"bundle {bundle.name!r} looks at pictures: name the folder that image paths start from with --images."
         )
-    encoder = make_encoder(bundle, graphs)
+    regressor = make_regressor(bundle, graphs)
     show = partial(frame_of, people, config.images if bundle.crop_px else None)
-    seen = observation(people, seen_enough, exact, encoder.aspect)
-    regressor = Regressor(encoder, graphs["regress"], bundle.loss_weights)
+    seen = observation(people, seen_enough, exact, regressor.aspect)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
     parts = alike(seen_enough, 1 if bundle.crop_px else evaluate.CHUNK)
     measured = measure(people, seen, show, parts, ruler, body, regressor, optimiser, config.pve_unaligned)
@@ -166,9 +164,8 @@ def measure(
 def in_box(body: BodyModel, pose: BodyPose, bbox_info: np.ndarray) -> np.ndarray:
     """The body's keypoints, (N, 23, 2) box units."""
     points = body.keypoints(pose.rotmat, pose.betas, pose.transl)
-    with np.errstate(
-        invalid="ignore"
-    ):  # of whom a keypoint encoder sees nothing, it may say that they are infinitely far away
+    # Of whom a keypoint encoder sees nothing, it may say that they are infinitely far away.
+    with np.errstate(invalid="ignore"):
         uv = points[..., :2] / np.maximum(points[..., 2:], 0.1)
     return (uv - bbox_info[:, None, :2]) / (bbox_info[:, None, 2:] / 2)
 

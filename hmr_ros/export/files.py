@@ -18,6 +18,9 @@ from hmr_ros.media import Media, MediaError
 from hmr_ros.recording import FrameRecord, PersonRecord
 from hmr_ros.rotation import rotmat_to_rotvec
 
+OUTPUTS = ("overlay.mp4", "overlay.png", "people.jsonl", "summary.json", "node.log", "bag")
+"""What the file tool and the demo write, beside the tracks."""
+
 
 def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> None:
     """`people.jsonl`, and the files of `write_tracks`."""
@@ -25,10 +28,6 @@ def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body:
         for frame in frames:
             write_line(lines, frame)
     write_tracks(folder, frames, fps, body)
-
-
-OUTPUTS = ("overlay.mp4", "overlay.png", "people.jsonl", "summary.json", "node.log", "bag")
-"""What the file tool and the demo write, beside the tracks."""
 
 
 def written(folder: Path) -> list[str]:

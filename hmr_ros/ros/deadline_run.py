@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from hmr_ros.bar_chart import BAD, GOOD, bar_chart
 from hmr_ros.media import DEMO_CLIP, open_media, write_image
-from hmr_ros.options import positive
+from hmr_ros.options import check_writable, positive
 from hmr_ros.ros.camera_publisher import STILL_SECONDS
 from hmr_ros.ros.demo import DemoError, clip_camera, load_truth, play_and_record
 from hmr_ros.ros.publishers import TOPIC_TYPES
@@ -51,8 +51,7 @@ class Witness(Recorder):
 def main() -> int:
     options = parse()
     try:
-        with options.json.open("a") if options.json else nullcontext():
-            pass  # at the end it would be too late to find that it cannot be written
+        check_writable(options.json)
         result = run(options)
     except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
         print(f"deadline_run: {error}", file=sys.stderr)

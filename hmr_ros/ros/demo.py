@@ -9,7 +9,6 @@ for every frame.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import random
@@ -31,7 +30,7 @@ from hmr_ros.media import DEMO_CLIP, Media, open_media
 from hmr_ros.options import positive, vertical_fov
 from hmr_ros.recording import FrameRecord, OverlayWriter, report, summarise
 from hmr_ros.ros.camera_publisher import STILL_SECONDS
-from hmr_ros.ros.parameters import rows
+from hmr_ros.ros.parameters import nearest, rows
 from hmr_ros.ros.recorder import Recorder, to_frames
 from hmr_ros.smpl_file import load_body
 
@@ -101,8 +100,7 @@ def play_and_record(
     """Returns the stamps of all frames sent, nanoseconds, and the recorder with all that was answered."""
     for setting in options.set:
         if (name := setting.partition("=")[0]) not in rows():
-            near = difflib.get_close_matches(name, rows(), 1, 0.0)[0]
-            raise DemoError(f"--set {setting}: the node has no parameter {name}; did you mean {near}?")
+            raise DemoError(f"--set {setting}: the node has no parameter {name}; {nearest(name, rows())}")
     isolate(options.domain_id)
     rclpy.init()
     recorder, processes = recorder_type(), []

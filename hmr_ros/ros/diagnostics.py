@@ -45,7 +45,10 @@ def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
     if snapshot.failing:
         return DiagnosticStatus.ERROR, f"the pipeline failed on the last frame: {snapshot.last_failure}"
     if health.stuck_s > health.stale_after_s:
-        return DiagnosticStatus.ERROR, f"at one frame for {health.stuck_s:.1f} s: does {_backend(health)} hang?"
+        return (
+            DiagnosticStatus.ERROR,
+            f"at one frame for {health.stuck_s:.1f} s: does {health.facts.get('backend', 'the pipeline')} hang?",
+        )
     if health.idle_s > health.stale_after_s:
         return DiagnosticStatus.STALE, f"no image for {health.idle_s:.1f} s on {health.input}"
     recently = snapshot.recently
@@ -83,10 +86,6 @@ def numbers(snapshot: Snapshot) -> dict[str, object]:
         "last_bad_frame": snapshot.last_bad,
         "last_failure": snapshot.last_failure,
     }
-
-
-def _backend(health: Health) -> str:
-    return str(health.facts.get("backend", "the pipeline"))
 
 
 def _text(value: object) -> str:

@@ -61,17 +61,8 @@ class HriPublisher:
         present = {body.id: body for body in bodies}
         for left in self._bodies.keys() - present.keys():
             self._forget(left)
-        width, height = frame.camera.width, frame.camera.height
         for body in bodies:
-            publishers = self._bodies.get(body.id) or self._meet(body.id)
-            send = {
-                "roi": lambda body=body: self._roi(header, body.person, width, height),
-                "skeleton2d": lambda body=body: self._skeleton(header, body.person, width, height),
-                "joint_states": lambda body=body: joint_state(header, body),
-            }
-            for name, build in send.items():
-                if publishers[name].get_subscription_count():
-                    publishers[name].publish(build())
+            self._publish_body(header, frame, body)
             self._tell_urdf(body)
         self._tracked.publish(self._msg.IdsList(header=header, ids=list(present)))
 
@@ -85,6 +76,18 @@ class HriPublisher:
         for body_id in list(self._bodies):
             self._forget(body_id)
         self._node.destroy_publisher(self._tracked)
+
+    def _publish_body(self, header: Header, frame: Frame, body: Body) -> None:
+        publishers = self._bodies.get(body.id) or self._meet(body.id)
+        width, height = frame.camera.width, frame.camera.height
+        send = {
+            "roi": lambda: self._roi(header, body.person, width, height),
+            "skeleton2d": lambda: self._skeleton(header, body.person, width, height),
+            "joint_states": lambda: joint_state(header, body),
+        }
+        for name, build in send.items():
+            if publishers[name].get_subscription_count():
+                publishers[name].publish(build())
 
     def _roi(self, header: Header, person: Person, width: int, height: int):
         xmin, ymin, xmax, ymax = rep155.region(person, width, height).tolist()

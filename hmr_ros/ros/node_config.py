@@ -14,7 +14,9 @@ RELIABILITIES = ("auto", "reliable", "best_effort")
 @dataclass(frozen=True)
 class NodeConfig:
     autostart: bool = setting(
-        True, "Configure and activate at start; false: wait for a lifecycle manager. Read once, at start."
+        True,
+        "Configure and activate at start; false: wait for a lifecycle manager. Read once, at start.",
+        read_only=True,
     )
     image_transport: str = setting("raw", "How images arrive: topic 'image' or 'image/compressed'.", choices=TRANSPORTS)
     image_reliability: str = setting(

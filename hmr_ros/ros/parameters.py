@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -12,8 +13,6 @@ from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
 from hmr_ros.ros.node_config import NodeConfig
 
 _FIXED = "takes effect at configure; cannot change while configured"
-_AT_START = ("autostart",)
-"""Read once: setting them later would be a promise that nobody keeps."""
 _NOT_OURS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 """Parameters of rclpy's own, some of them declared later."""
 _INT_MAX = 2**63 - 1
@@ -62,9 +61,13 @@ def declare_rows(node, known: dict[str, tuple]) -> dict[str, object]:
                 f"parameter {name}: must lie between {meta['low']} and {meta['high']}: {error}"
             ) from error
     for name in unknown(node, known):
-        near = difflib.get_close_matches(name, known, 1, 0.0)[0]
-        node.get_logger().warning(f"parameter {name} is set, but there is none of that name: did you mean {near}?")
+        node.get_logger().warning(f"parameter {name} is set, but there is none of that name: {nearest(name, known)}")
     return values
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What somebody may have meant, in words."""
+    return f"did you mean {difflib.get_close_matches(name, known, 1, 0.0)[0]}?"
 
 
 def unknown(node, known: dict[str, tuple]) -> list[str]:
@@ -82,7 +85,7 @@ def descriptor(item, default) -> ParameterDescriptor:
     if choices:
         constraints.insert(0, f"one of {', '.join(choices)}")
     message = ParameterDescriptor(description=meta.get("doc", ""), additional_constraints="; ".join(constraints))
-    message.read_only = item.name in _AT_START
+    message.read_only = meta.get("read_only", False)
     if isinstance(default, bool) or (low is None and high is None):
         return message
     if isinstance(default, int):

@@ -92,7 +92,6 @@ class Publishers:
                 self._topics[name].publish(build())
         if "markers" in wanted:
             self._publish_markers(placed, people, meshes)
-        # On /tf people always hang from the camera: tf2 itself knows the way on, and a frame keeps its one parent.
         self._publish_frames(header, frame, result.people)
 
     def clear(self) -> None:
@@ -145,7 +144,7 @@ class Publishers:
         return self._topics[name].get_subscription_count() > 0
 
     def _publish_frames(self, header: Header, frame: Frame, people: tuple[Person, ...]) -> None:
-        """header: the image's."""
+        """On /tf people always hang from the camera: tf2 itself knows the way on, and a frame keeps its one parent. header: the image's."""
         prefix = self.config.frame_prefix
         bodies = [Body(person, prefix) for person in people] if self._hri else []
         if self._tf and people and self._tf.get_subscription_count():

@@ -67,13 +67,13 @@ class Viewer(Node):
         self._camera_info: CameraInfo | None = None
         self._status, self._facts = "", {}
         self._listening: list[Followed] = []
-        self._last_look_s = float("-inf")
         self._last_text_s = float("-inf")
         self._people_frame = self._picture_frame = ""
         self.create_subscription(String, self._topic("body_model"), self._on_body_model, _LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1 / self.config.rate_hz, self._refresh, clock=clock)
+        self.create_timer(_LOOK_S, self._follow_publishers, clock=clock)
         self.get_logger().info(f"open {self.view.url} in a browser; watching {self._topic('smpl')}")
 
     def close(self) -> None:
@@ -99,11 +99,10 @@ class Viewer(Node):
             for subscription in self._listening:
                 subscription.close()
             self._listening = []
-        now_s = time.monotonic()
-        if now_s - self._last_look_s > _LOOK_S:
-            self._last_look_s = now_s
-            for subscription in self._listening:
-                subscription.refresh()
+
+    def _follow_publishers(self) -> None:
+        for subscription in self._listening:
+            subscription.refresh()
 
     def _on_people(self, msg: PointCloud2, info) -> None:
         self._people, self._people_frame = msg, msg.header.frame_id

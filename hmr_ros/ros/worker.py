@@ -18,14 +18,12 @@ from hmr_ros.config import PipelineConfig
 from hmr_ros.learned_cost import LearnedCost
 from hmr_ros.ros.conversions import FrameError, header_stamp_ns
 from hmr_ros.ros.statistics import Statistics
-from hmr_ros.types import Frame
+from hmr_ros.types import BACK_S, Frame
 
 MAX_AGE_S = 10.0
 """An image that claims to be older carries a stamp of another clock."""
 MAX_AHEAD_S = 0.1
 """A stamp further in the future is of another clock too; less is two clocks that are nearly right."""
-JUMP_NS = 500_000_000
-"""A stamp that goes back by more is of a recording that began again; by less, of an image that was overtaken on its way."""
 JOIN_TIMEOUT_S = 10.0
 LOST_AFTER = 10
 """A backend that failed on so many frames in a row will not come back: CUDA's errors last as long as the process."""
@@ -213,7 +211,7 @@ class Worker:
     def _follow(self, stamp_ns: int) -> None:
         """What was asked for since the last frame."""
         back_ns = self._last_stamp_ns - stamp_ns
-        if 0 < back_ns <= JUMP_NS:
+        if 0 < back_ns <= BACK_S * 1e9:
             raise FrameError(f"its stamp is {back_ns * 1e-6:.3f} ms before the last image's: two cameras on one topic?")
         # A bag looped, or simulated time was reset.
         if back_ns > 0 or self._reset_wanted:

@@ -15,7 +15,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig, TtoConf
 from hmr_ros.encoders import make_encoder
 from hmr_ros.factory import build_pipeline, load_model, make_regressor
 from hmr_ros.media import open_media
-from hmr_ros.options import at_least_one
+from hmr_ros.options import at_least_one, check_writable
 from hmr_ros.pipeline import Pipeline
 from hmr_ros.regressor import Encoder, Observation, Regressor
 from hmr_ros.threads import one_thread_each
@@ -42,9 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     one_thread_each()
     try:
-        # At the end it would be too late to find that it cannot be written.
-        with options.json.open("a") if options.json else nullcontext():
-            pass
+        check_writable(options.json)
         result = run(options)
     except (ValueError, OSError, BackendError) as error:  # every error of ours, with a message meant for people
         print(f"benchmark: {error}", file=sys.stderr)
