@@ -8,10 +8,12 @@ seen (x/z, y/z) and the logarithm of depth, because one camera knows the first w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from hmr_ros.config import SmoothingConfig
+from hmr_ros.per_track import PerTrack, take
 from hmr_ros.rotation import rot6d_to_rotmat, rotmat_to_rot6d, rotmat_to_rotvec, rotvec_to_rotmat
 
 BETAS_CUTOFF_HZ = 0.3
@@ -36,12 +38,9 @@ class Smoothed:
     """(N, 3) float32, m/s: of `transl`; 0 in a person's first frame."""
 
 
-@dataclass
-class _State:
+class _State(NamedTuple):
     """What is kept of T people, first axis throughout. `place` is (x/z, y/z, log z) of the translation."""
 
-    ids: np.ndarray
-    stamp_ns: np.ndarray
     rotmat: np.ndarray
     rotmat_in: np.ndarray
     spin: np.ndarray
@@ -50,28 +49,13 @@ class _State:
     place_in: np.ndarray
     drift: np.ndarray
 
-    def __getitem__(self, index: np.ndarray) -> _State:
-        return _State(*(values[index] for values in vars(self).values()))
 
-    def joined(self, other: _State) -> _State:
-        return _State(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values())))
-
-
-class Smoother:
+class Smoother(PerTrack[_State]):
     """Keeps one filter per track id, all stepped at once."""
 
     def __init__(self, config: SmoothingConfig):
+        super().__init__(_begin(np.zeros((0, 24, 3, 3)), np.zeros((0, 10)), np.zeros((0, 3))))
         self.config = config
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everyone."""
-        nobody = np.zeros(0, np.int64)
-        self._state = _begin(nobody, np.zeros((0, 24, 3, 3)), np.zeros((0, 10)), np.zeros((0, 3)), 0)
-
-    def forget(self, ids: np.ndarray) -> None:
-        """Drop the filters of people who left; unknown ids are ignored."""
-        self._state = self._state[~np.isin(self._state.ids, ids)]
 
     def __call__(
         self, ids: np.ndarray, rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray, stamp_ns: int
@@ -81,21 +65,16 @@ class Smoother:
         A person's first frame passes unchanged. A stamp seen before gives the result of before; one from the past (a
         recording that loops) starts the person anew.
         """
-        fresh = _begin(np.asarray(ids, np.int64), rotmat, betas, transl, stamp_ns)
-        known, rows = np.nonzero(fresh.ids[:, None] == self._state.ids)
-        before = self._state[rows]
-        ordered = before.stamp_ns <= stamp_ns
-        known, before = known[ordered], before[ordered]
-        for values, stepped in zip(vars(fresh).values(), vars(self._step(before, fresh[known])).values()):
+        state = _begin(rotmat, betas, transl)
+        known, elapsed_s, before = self._recall(ids, stamp_ns)
+        for values, stepped in zip(state, self._step(before, take(state, known), elapsed_s)):
             values[known] = stepped
-        self.forget(fresh.ids)
-        self._state = self._state.joined(fresh)
-        return self._result(fresh, rotmat, betas, transl)
+        self._remember(ids, stamp_ns, state)
+        return self._result(state, rotmat, betas, transl)
 
-    def _step(self, before: _State, new: _State) -> _State:
-        """Filters of the same people a moment later; `new` holds the raw values."""
+    def _step(self, before: _State, new: _State, dt: np.ndarray) -> _State:
+        """Filters of the same people `dt` (T,) seconds later; `new` holds the raw values."""
         config = self.config
-        dt = (new.stamp_ns - before.stamp_ns) / 1e9
         # Speeds come from the raw values. Against the filtered ones, as the paper has it, they would be too high in motion.
         gain = _gain(config.velocity_cutoff_hz, dt)
         turn = rotmat_to_rotvec(new.rotmat @ np.swapaxes(before.rotmat_in, -1, -2))
@@ -110,8 +89,6 @@ class Smoother:
         depth = config.depth_min_cutoff_hz + config.depth_beta * np.abs(drift[:, 2])
         gain = _gain(np.stack([across, across, depth], axis=-1), dt[:, None])
         return _State(
-            ids=new.ids,
-            stamp_ns=new.stamp_ns,
             rotmat=rot6d_to_rotmat(rotmat_to_rot6d(rotmat)),  # rounding would add up over hours
             rotmat_in=np.where(_each(dt, new.rotmat) > 0, new.rotmat, before.rotmat_in),
             spin=spin,
@@ -131,12 +108,10 @@ class Smoother:
         return Smoothed(*(np.asarray(v, np.float32) for v in (rotmat, betas, transl, state.spin, velocity)))
 
 
-def _begin(ids: np.ndarray, rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray, stamp_ns: int) -> _State:
+def _begin(rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray) -> _State:
     """Filters of people seen for the first time, at rest. Float64: differences of near values become velocities."""
     rotmat, betas, place = rotmat.astype(np.float64), betas.astype(np.float64), _to_place(transl.astype(np.float64))
     return _State(
-        ids=ids,
-        stamp_ns=np.full(len(ids), stamp_ns, np.int64),
         rotmat=rotmat,
         rotmat_in=rotmat.copy(),
         spin=np.zeros(rotmat.shape[:-1]),

@@ -7,11 +7,13 @@ other side, and back again some frames later. Somebody who turns round does not 
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 from hmr_ros import skeleton
 from hmr_ros.crop import BOX_MARGIN, keypoint_box
+from hmr_ros.per_track import PerTrack
 from hmr_ros.types import Keypoints
 
 NEARER = 0.6
@@ -32,48 +34,44 @@ _LEFT, _RIGHT = (
 )
 
 
-class FlipRepair:
+class Sides(NamedTuple):
+    """What is kept of T people."""
+
+    belief: np.ndarray
+    """(T,) how sure it is which side is which, 0 to 1."""
+    flipped: np.ndarray
+    """(T,) bool: whether they were mirrored."""
+    uv: np.ndarray
+    confidence: np.ndarray
+    score: np.ndarray
+    xyz: np.ndarray
+    """Their keypoints, mirrored where flipped, as in `Keypoints`; NaN for people without any 3D."""
+
+    @property
+    def seen(self) -> Keypoints:
+        return Keypoints(*self[2:])
+
+
+class FlipRepair(PerTrack[Sides]):
     """Mirrors back people whose keypoints jumped to the other side. Keeps each track's last keypoints and a belief."""
 
     def __init__(self):
-        self.reset()
-
-    def reset(self) -> None:
-        self._ids, self._stamp_ns = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        self._belief, self._flipped = np.zeros(0), np.zeros(0, bool)
-        self._seen = _with_xyz(Keypoints.empty())
-
-    def forget(self, ids: np.ndarray) -> None:
-        others = ~np.isin(self._ids, ids)
-        for name in ("_ids", "_stamp_ns", "_belief", "_flipped", "_seen"):
-            setattr(self, name, getattr(self, name)[others])
+        nobody = _with_xyz(Keypoints.empty())
+        super().__init__(Sides(np.zeros(0), np.zeros(0, bool), *vars(nobody).values()))
 
     def __call__(self, ids: np.ndarray, seen: Keypoints, stamp_ns: int) -> Keypoints:
         """Everybody, in the order given. ids: (N,), one per person."""
         belief, flipped = np.zeros(len(ids)), np.zeros(len(ids), bool)
-        now, then = np.nonzero(np.asarray(ids)[:, None] == self._ids)
-        elapsed_s = (stamp_ns - self._stamp_ns[then]) / 1e9
-        recent = (elapsed_s >= 0) & (elapsed_s <= MAX_GAP_S)
-        now, then, elapsed_s = now[recent], then[recent], elapsed_s[recent]
-        side = clear_side(self._seen[then], _with_xyz(seen[now]))
-        other = np.where(side == 0, self._flipped[then], side < 0)  # where nothing is clear, all stays as it was
+        now, elapsed_s, before = self._recall(ids, stamp_ns, MAX_GAP_S)
+        side = clear_side(before.seen, _with_xyz(seen[now]))
+        other = np.where(side == 0, before.flipped, side < 0)  # where nothing is clear, all stays as it was
         # Each frame speaks for the side it is on, for as long as it lasted.
         weight = 1 - np.exp(-elapsed_s / MEMORY_S)
-        held = self._belief[then] + weight * (np.where(other, -1, 1) - self._belief[then])
+        held = before.belief + weight * (np.where(other, -1, 1) - before.belief)
         belief[now], flipped[now] = np.abs(held), other & (held > 0)
         repaired = where_flipped(seen, flipped)
-        self._remember(np.asarray(ids, np.int64), repaired, belief, flipped, stamp_ns)
+        self._remember(ids, stamp_ns, Sides(belief, flipped, *vars(_with_xyz(repaired)).values()))
         return repaired
-
-    def _remember(
-        self, ids: np.ndarray, seen: Keypoints, belief: np.ndarray, flipped: np.ndarray, stamp_ns: int
-    ) -> None:
-        self.forget(ids)
-        stamps = np.full(len(ids), stamp_ns, np.int64)
-        for name, values in (("_ids", ids), ("_stamp_ns", stamps), ("_belief", belief), ("_flipped", flipped)):
-            setattr(self, name, np.concatenate([getattr(self, name), values]))
-        pairs = zip(vars(self._seen).values(), vars(_with_xyz(seen)).values())
-        self._seen = Keypoints(*(np.concatenate(pair) for pair in pairs))
 
 
 def clear_side(before: Keypoints, now: Keypoints) -> np.ndarray:
