@@ -26,78 +26,83 @@ def setting(
 
 @dataclass(frozen=True)
 class ModelConfig:
-    bundle: str = setting(
-        "default", "Weights bundle: 'default' for the one that ships, or the path of a bundle's folder."
+    bundle: str = setting("default", "Weights: 'default' for the bundle that ships, or the path of a bundle's folder.")
+    body: str = setting(
+        "open", "Body model: 'open' for the one that ships, or the path of your SMPL file (.npz or .pkl)."
     )
-    body: str = setting("open", "Body model: 'open' for ours, or the path of your SMPL file (.npz or .pkl).")
     backend: str = setting(
-        "auto", "What runs the graphs: TensorRT, ONNX Runtime on the GPU or on the CPU; auto: the first of these that works.",
+        "auto", "Inference backend: TensorRT, ONNX Runtime on the GPU, or ONNX Runtime on the CPU; auto: the first of these that works.",
         choices=("auto", "tensorrt", "onnxruntime_cuda", "onnxruntime"),
     )  # fmt: skip
     precision: str = setting(
-        "fp16", "Arithmetic of the encoder on TensorRT, where the bundle brings it in half precision; all else is float32.",
+        "fp16", "Precision of the encoder on TensorRT, if the bundle has a half-precision encoder; everything else runs in float32.",
         choices=("fp16", "fp32"),
     )  # fmt: skip
-    engine_cache: str = setting("", "Folder for TensorRT engines; empty: the user's cache (~/.cache/hmr_ros/engines).")
-    threads: int = setting(1, "CPU threads of each graph; one is fastest for graphs this small.", low=1, high=64)
+    engine_cache: str = setting("", "Folder for TensorRT engines; empty: ~/.cache/hmr_ros/engines.")
+    threads: int = setting(1, "CPU threads per graph; one is fastest for graphs this small.", low=1, high=64)
     encoder_threads: int = setting(
-        2, "CPU threads among which several people are divided in the encoder, the largest graph.", low=1, high=32
+        2, "CPU threads that share the encoder's work when there are several people.", low=1, high=32
     )
 
 
 @dataclass(frozen=True)
 class KeypointsConfig:
     source: str = setting(
-        "blazepose", "Where 2D keypoints come from: BlazePose, or other nodes' hri_msgs/Skeleton2D (topic).",
+        "blazepose", "Source of the 2D keypoints: BlazePose, or another node's hri_msgs/Skeleton2D (topic).",
         choices=("blazepose", "topic"),
     )  # fmt: skip
     landmarks: str = setting(
-        "full", "BlazePose's landmark model, from fast to accurate: 'lite' takes half as long as 'full', 'heavy' 4.7 times; all but full "
-        "are fetched by name.",
+        "full", "BlazePose's landmark model, from fast to accurate: 'lite' takes half as long as 'full', 'heavy' 4.7 times as long. Fetch lite "
+        "and heavy first (fetch_keypoint_models --landmarks).",
         choices=("lite", "full", "heavy"),
     )  # fmt: skip
     backend: str = setting(
-        "litert", "What computes BlazePose's networks: LiteRT on the CPU; or TensorRT, once `python -m training.blazepose_onnx` has written them down for it.",
+        "litert", "What runs BlazePose: LiteRT on the CPU, or TensorRT after `python -m training.blazepose_onnx` has converted its networks.",
         choices=("litert", "tensorrt"),
     )  # fmt: skip
-    model_dir: str = setting(
-        "", "Folder with the BlazePose models; empty: the user's cache (~/.cache/hmr_ros/blazepose)."
-    )
+    model_dir: str = setting("", "Folder with the BlazePose models; empty: ~/.cache/hmr_ros/blazepose.")
     threads: int = setting(
-        2, "CPU threads that look at people (backend litert): several people side by side, and the search for new ones beside those that are followed.",
+        2, "CPU threads for BlazePose on LiteRT: people are processed in parallel, and new people are searched for in parallel with tracking.",
         low=1, high=32,
     )  # fmt: skip
-    max_people: int = setting(5, "People followed at once: the largest and best seen.", low=1, high=32, dynamic=True)
-    min_score: float = setting(0.5, "Detections below this score are dropped.", low=0.0, high=1.0, dynamic=True)
+    max_people: int = setting(
+        5, "Most people tracked at once; the largest and most confident are kept.", low=1, high=32, dynamic=True
+    )
+    min_score: float = setting(0.5, "Person detections below this score are dropped.", low=0.0, high=1.0, dynamic=True)
     min_confidence: float = setting(
-        0.5, "Keypoints below this confidence are not used.", low=0.0, high=1.0, dynamic=True
+        0.5, "Keypoints below this confidence are ignored.", low=0.0, high=1.0, dynamic=True
     )
     min_keypoints: int = setting(6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True)
     both_ways: bool = setting(
         True,
-        "Look at people as they are and in a mirror, in turn, and take the mean: as fast, and more accurate.",
+        "Run BlazePose alternately on the image and on its mirror image, and average the two: no slower, and more accurate.",
         dynamic=True,
     )
     repair_flips: bool = setting(
-        True, "Mirror people back whose left and right the detector exchanges for some frames.", dynamic=True
+        True, "Undo it when the detector swaps a person's left and right for a few frames.", dynamic=True
     )
     redetect_every: int = setting(
-        15, "Frames between searches for new people over image tiles; between them regions are carried over.",
+        15, "Frames between full searches for new people; in between, people are tracked from their last region.",
         low=1, high=1000, dynamic=True,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TtoConfig:
-    max_steps: int = setting(10, "Test-time optimisation steps at most, per frame.", low=0, high=50, dynamic=True)
+    max_steps: int = setting(
+        10,
+        "Most test-time optimisation steps per frame; 0: the regressor's answer alone.",
+        low=0,
+        high=50,
+        dynamic=True,
+    )
     deadline_ms: float = setting(
-        0.0, "Age at which a frame is to be published, counted from its capture stamp, in ms: optimisation stops in time for it; "
-        "0: no deadline.",
+        0.0, "Deadline for publishing a frame, in ms after its capture stamp: optimisation stops in time to meet it; 0: no deadline.",
         low=0.0, high=10000.0, dynamic=True,
     )  # fmt: skip
     tolerance: float = setting(
-        0.7, "A person has converged when a step lowers their objective L by less than this times L squared: the worse the "
-        "keypoints are explained, the sooner, for then it is outliers that are fitted.",
+        0.7, "Convergence: a person's optimisation ends when a step lowers the objective L by less than this times L squared. A poor fit "
+        "thus ends sooner, because more steps would only fit outliers.",
         low=0.0, high=1000.0, dynamic=True,
     )  # fmt: skip
 
@@ -105,24 +110,24 @@ class TtoConfig:
 @dataclass(frozen=True)
 class WarmStartConfig:
     decay: float = setting(
-        0.8, "Start from a person's last result where that explains the keypoints better; this share of it is left after 1/30 s, "
-        "the rest is the regressor's; 0: never.",
+        0.8, "Start from a person's last result if it explains the keypoints better. The start is a blend with the regressor's answer; "
+        "this is the last result's weight when it is 1/30 s old; 0: never.",
         low=0.0, high=1.0, dynamic=True,
     )  # fmt: skip
-    max_gap_s: float = setting(
-        0.25, "Results older than this are not started from, in s.", low=0.0, high=10.0, dynamic=True
-    )
+    max_gap_s: float = setting(0.25, "Oldest result to start from, in s.", low=0.0, high=10.0, dynamic=True)
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    max_gap_s: float = setting(0.5, "A person unseen for longer is forgotten, in s.", low=0.0, high=60.0, dynamic=True)
+    max_gap_s: float = setting(
+        0.5, "How long a person may be unseen before their track ends, in s.", low=0.0, high=60.0, dynamic=True
+    )
     max_distance: float = setting(
-        0.35, "Mean keypoint distance, as a fraction of the box size, beyond which two people are not the same.",
+        0.35, "Largest mean keypoint distance between a track and a detection that match, as a fraction of the box size.",
         low=0.01, high=5.0, dynamic=True,
     )  # fmt: skip
     min_hits: int = setting(
-        1, "Frames in which a person must be seen before being reported.", low=1, high=100, dynamic=True
+        1, "Frames in which a person must be seen before they are published.", low=1, high=100, dynamic=True
     )
 
 
@@ -130,34 +135,42 @@ class TrackerConfig:
 class SmoothingConfig:
     enabled: bool = setting(True, "Smooth rotations and translation over time (One Euro filter).", dynamic=True)
     min_cutoff_hz: float = setting(
-        10.0, "Rotations: cut-off at rest; lower is smoother, in Hz.", low=0.01, high=100.0, dynamic=True
+        10.0, "Rotations: cut-off frequency at rest, in Hz; lower is smoother.", low=0.01, high=100.0, dynamic=True
     )
     beta: float = setting(
         1.5,
-        "Rotations: how fast the cut-off rises with speed (rad/s); higher lags less.",
+        "Rotations: rise of the cut-off with speed (Hz per rad/s); higher lags less.",
         low=0.0,
         high=100.0,
         dynamic=True,
     )
     direction_min_cutoff_hz: float = setting(
-        5.0, "Position across the view: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+        5.0, "Position in the image plane: cut-off frequency at rest, in Hz.", low=0.01, high=100.0, dynamic=True
     )
     direction_beta: float = setting(
         4.0,
-        "Position across the view: rise of the cut-off with speed (distances/s).",
+        "Position in the image plane: rise of the cut-off with speed (Hz per distance/s).",
         low=0.0,
         high=1000.0,
         dynamic=True,
     )
     depth_min_cutoff_hz: float = setting(
-        0.5, "Distance from the camera, the noisiest: cut-off at rest, in Hz.", low=0.01, high=100.0, dynamic=True
+        0.5,
+        "Distance from the camera, the noisiest value: cut-off frequency at rest, in Hz.",
+        low=0.01,
+        high=100.0,
+        dynamic=True,
     )
     depth_beta: float = setting(
-        6.0, "Distance: rise of the cut-off with relative speed (1/s).", low=0.0, high=1000.0, dynamic=True
+        6.0,
+        "Distance from the camera: rise of the cut-off with relative speed (Hz per 1/s).",
+        low=0.0,
+        high=1000.0,
+        dynamic=True,
     )
     velocity_cutoff_hz: float = setting(
         2.0,
-        "Cut-off of the velocities, both inside the filter and published, in Hz.",
+        "Velocities: cut-off frequency, both inside the filter and for the published ones, in Hz.",
         low=0.01,
         high=100.0,
         dynamic=True,

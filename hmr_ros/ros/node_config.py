@@ -18,15 +18,17 @@ class NodeConfig:
         "Configure and activate at start; false: wait for a lifecycle manager. Read once, at start.",
         read_only=True,
     )
-    image_transport: str = setting("raw", "How images arrive: topic 'image' or 'image/compressed'.", choices=TRANSPORTS)
+    image_transport: str = setting(
+        "raw", "Image transport: raw subscribes to 'image', compressed to 'image/compressed'.", choices=TRANSPORTS
+    )
     image_reliability: str = setting(
-        "auto", "Reliability of the image subscription; 'auto' does as the publisher does.", choices=RELIABILITIES
+        "auto", "QoS reliability of the image subscription; 'auto' follows the publisher.", choices=RELIABILITIES
     )
     image_rectified: bool = setting(
         False, "Images are rectified: use CameraInfo's P and no distortion instead of K and D."
     )
     camera_info_timeout_s: float = setting(
-        2.0, "How long to hold images back for a first CameraInfo before assuming a camera, in s.", low=0.0, high=60.0
+        2.0, "How long to wait for a first CameraInfo before assuming a camera, in s.", low=0.0, high=60.0
     )
     default_vertical_fov_deg: float = setting(
         0.0, "Vertical field of view assumed without a usable CameraInfo, in degrees; 0: focal length = image diagonal.",
@@ -36,34 +38,43 @@ class NodeConfig:
         False, "Take people's distance from 'depth': 16UC1 (mm) or 32FC1 (m), registered to the colour image."
     )
     use_detections: bool = setting(
-        False, "Look for people where 'detections' (vision_msgs/Detection2DArray) says, instead of searching the image."
+        False,
+        "Look for people only inside the boxes on 'detections' (vision_msgs/Detection2DArray), instead of searching the image.",
     )
-    detections_class: str = setting("", "class_id of people among the detections; empty: all are people.")
+    detections_class: str = setting("", "class_id that means a person in 'detections'; empty: every detection is one.")
     side_input_max_gap_s: float = setting(
-        0.1, "Depth and detections farther from an image in time are not used with it, in s.", low=0.0, high=10.0
+        0.1,
+        "Largest time difference between an image and the depth or detections used with it, in s.",
+        low=0.0,
+        high=10.0,
     )
     publish_tf: bool = setting(False, "Publish person_<id>/<joint> on /tf (needs tf2_msgs).")
     publish_hri: bool = setting(False, "Publish the REP-155 topics /humans/bodies/... (needs hri_msgs).")
     frame_prefix: str = setting(
-        "", "Goes before the names of people's frames and REP-155 bodies: one for each node where several share /tf."
+        "", "Prefix of people's frame names and REP-155 body names; give each node its own where several share /tf."
     )
     output_frame: str = setting(
-        "", "Frame of the 3D outputs, e.g. base_link, by tf2 at the image's stamp (needs tf2_ros); empty: the camera's."
+        "",
+        "tf frame of the 3D outputs, e.g. base_link, looked up at the image's stamp (needs tf2_ros); empty: the camera's frame.",
     )
     output_frame_timeout_s: float = setting(
-        0.05, "How long to wait for a late transform to output_frame, in s; then results stay in the camera's frame.",
+        0.05, "How long to wait for a late transform to output_frame, in s; after that the result is published in the camera's frame.",
         low=0.0, high=1.0,
     )  # fmt: skip
     snapshot_dir: str = setting(
         "", "Folder that ~/save_snapshot writes to; empty: hmr_snapshots in $ROS_HOME or ~/.ros.", dynamic=True
     )
     mesh_rate_hz: float = setting(
-        5.0, "How often ~/markers carries whole meshes (1 MB a person), in Hz; 0: never.",
+        5.0, "How often ~/markers includes meshes (1 MB per person), in Hz; 0: never.",
         low=0.0, high=60.0, dynamic=True,
     )  # fmt: skip
     diagnostics_period_s: float = setting(1.0, "Time between messages on /diagnostics, in s.", low=0.1, high=10.0)
     stale_after_s: float = setting(
-        2.0, "No image for longer than this is reported as STALE, in s.", low=0.1, high=3600.0, dynamic=True
+        2.0,
+        "Diagnostics report STALE when no image has arrived for this long, in s.",
+        low=0.1,
+        high=3600.0,
+        dynamic=True,
     )
 
     def __post_init__(self):
