@@ -1,4 +1,4 @@
-# hmr_ros. `make help` says what there is; every target does its own set-up in .venv, once.
+# hmr_ros. `make help` lists the targets; each installs what it needs in .venv, once.
 #
 # With a ROS 2 sourced (ROS_DISTRO is set) its rclpy and messages are used; otherwise the rclpy wheels from PyPI are installed.
 
@@ -17,7 +17,7 @@ RATE ?= 1
 ARGS ?=
 
 ifdef ROS_DISTRO
-# The interpreter that ROS was built for, and what it finds there.
+# The interpreter that ROS was built for, with the packages installed for it.
 CANDIDATES := /usr/bin/python3 python3
 NEWEST := 3, 14
 VENV_OPTIONS := --system-site-packages
@@ -30,7 +30,7 @@ NEWEST := 3, 13
 VENV_OPTIONS :=
 RUNTIME := -e .[ros]
 PINS := -c requirements/constraints.txt
-# The wheels' start-up hook leaves these to child processes; inherited, they would point this venv at another's libraries.
+# The start-up hook of the ROS wheels sets these for child processes; inherited, they would point this venv at another venv's libraries.
 unexport LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 endif
 
@@ -47,7 +47,7 @@ setup: $(VENV)/.runtime $(VENV)/.keypoints  ## install what the node needs, with
 demo: setup  ## play a clip through the real node over real topics; SOURCE=, OUT=, RATE=, ARGS=
 	@$(VENV)/bin/python -m hmr_ros.ros.demo $(if $(SOURCE),"$(SOURCE)") --out "$(OUT)" --rate $(RATE) $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.keypoints  ## run all tests (installs torch, of PyPI or of PIP_EXTRA_INDEX_URL)
+test: $(VENV)/.test $(VENV)/.keypoints  ## run all tests (installs torch, from PyPI or from PIP_EXTRA_INDEX_URL)
 	@$(VENV)/bin/python -m pytest -q tests
 
 lint: $(VENV)/.test  ## check style, formatting and types
@@ -55,7 +55,7 @@ lint: $(VENV)/.test  ## check style, formatting and types
 	@$(VENV)/bin/python -m ruff format --check hmr_ros training tests launch
 	@$(VENV)/bin/python -m mypy
 
-package: $(VENV)/.created  ## build sdist and wheel, and run each from a new environment
+package: $(VENV)/.created  ## build sdist and wheel, and try each in a new environment
 	@$(PIP) build
 	@rm -rf dist && $(VENV)/bin/python -m build --outdir dist . >/dev/null
 	@for file in dist/*; do PYTHON=$(VENV)/bin/python .ci/try_package "$$file" $(if $(ROS_DISTRO),,ros); done

@@ -34,7 +34,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    # Listed one by one: setuptools of ROS 2 Humble knows no recursive patterns here.
+    # Listed one by one: setuptools of ROS 2 Humble does not support recursive patterns here.
     package_data={NAME: [str(Path(path).relative_to(NAME)) for path in files(f"{NAME}/assets", "**/*")]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -64,7 +64,7 @@ setup(
             "ros-diagnostic-msgs==5.5.1",
             "ros-lifecycle-msgs==2.3.0",
         ],
-        # Apache-2.0; a page in the browser, served from the wheel.
+        # Apache-2.0; a page in the browser, served by the wheel itself.
         "viewer": ["viser>=1.0"],
         # BSD; builds the pages of docs/.
         "docs": ["mkdocs>=1.6"],
@@ -78,11 +78,11 @@ setup(
             "safetensors>=0.4",
             "matplotlib>=3.6",
         ],
-        # NVIDIA's licence. Its major version must be the driver's; TensorRT itself comes with JetPack, apt or pip: docs/tensorrt.md.
+        # NVIDIA's licence. Its major version must be that of the driver's CUDA; TensorRT itself comes with JetPack, apt or pip: docs/tensorrt.md.
         "tensorrt": ["cuda-python>=12.6.1"],
         # Apache-2.0; recordings (rosbag2) without ROS.
         "bags": ["rosbags>=0.11"],
-        # The readers of BVH (MIT), MCAP (MIT) and URDF (Apache-2.0) are others' than what we write with.
+        # BVH (MIT), MCAP (MIT) and URDF (Apache-2.0) are read by other libraries than those we write them with.
         "test": [
             "pytest>=7",
             "hypothesis>=6",
@@ -93,7 +93,7 @@ setup(
             "ikpy>=3.4",
         ],
         "lint": ["ruff", "mypy>=1.8"],
-        # Non-commercial, like the SMPL files it reads: the reference that some tests compare with where it is installed.
+        # Non-commercial, like the SMPL files it reads: the reference that some tests compare with if it is installed.
         "reference": ["smplx>=0.1.28"],
     },
     entry_points={

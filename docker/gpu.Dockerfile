@@ -1,7 +1,7 @@
 # The node with TensorRT, for desktops with an NVIDIA GPU (x86-64) and for Jetsons on JetPack 7 (arm64): ROS 2 Jazzy, CUDA 13.
 #
 #     docker build -f docker/gpu.Dockerfile -t hmr_ros_gpu .
-#     docker run --rm --gpus all -v hmr_cache:/root/.cache -v "$PWD/gpu_results:/results" hmr_ros_gpu      # proves and times everything
+#     docker run --rm --gpus all -v hmr_cache:/root/.cache -v "$PWD/gpu_results:/results" hmr_ros_gpu      # checks and times everything
 #     docker run --rm --gpus all --network host -v hmr_cache:/root/.cache hmr_ros_gpu hmr_node --ros-args -r image:=/camera/image_raw
 #
 # On a Jetson add `--runtime nvidia`. With a driver for CUDA 12: --build-arg CUDA=nvidia/cuda:12.6.3-base-ubuntu24.04
@@ -19,7 +19,7 @@ COPY --from=cuda /usr/share/keyrings/cuda-archive-keyring.gpg /usr/share/keyring
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY . /hmr_ros
 WORKDIR /hmr_ros
-# Each of TensorRT's packages wants the others in its own version; without the pin apt takes the newest of them, and gives up.
+# Each of TensorRT's packages requires the others in its own version; without the pin apt chooses their newest versions, and fails.
 RUN printf 'Package: *nvinfer* *nvonnxparsers*\nPin: version %s\nPin-Priority: 1001\n' "${TENSORRT}" > /etc/apt/preferences.d/tensorrt \
     && apt-get update \
     && apt-get install -y --no-install-recommends "python3-libnvinfer=${TENSORRT}" python3-venv \
@@ -29,5 +29,5 @@ RUN printf 'Package: *nvinfer* *nvonnxparsers*\nPin: version %s\nPin-Priority: 1
 RUN python3 -m venv --system-site-packages /venv \
     && /venv/bin/pip install --no-cache-dir 'numpy<2' "${CUDA_PYTHON}" -e '.[test]'
 ENV PATH=/venv/bin:${PATH}
-RUN python -m hmr_ros.tools.fetch_keypoint_models  # a named volume for the cache starts with them
+RUN python -m hmr_ros.tools.fetch_keypoint_models  # a new named volume for the cache is filled with them
 CMD ["docker/prove.sh", "/results"]

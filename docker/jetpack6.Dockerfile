@@ -20,11 +20,11 @@ RUN apt-get update \
         python3-libnvinfer python3-venv python3-rosdep ros-humble-ros-base \
     && rosdep init && rosdep update && rosdep install --from-paths . -y --ignore-src --rosdistro humble \
     && rm -rf /var/lib/apt/lists/*
-# cuda-python for the driver's CUDA 12.6: later ones bring a later CUDA with them.
+# cuda-python for the driver's CUDA 12.6: later versions bring a later CUDA with them.
 RUN python3 -m venv --system-site-packages /venv \
     && /venv/bin/pip install --no-cache-dir 'numpy<2' cuda-python==12.6.2.post1 -e '.[test]'
 ENV PATH=/venv/bin:${PATH} ROS_DISTRO=humble
-RUN python -m hmr_ros.tools.fetch_keypoint_models  # a named volume for the cache starts with them
+RUN python -m hmr_ros.tools.fetch_keypoint_models  # a new named volume for the cache is filled with them
 COPY --from=ros /ros_entrypoint.sh /
 ENTRYPOINT ["/ros_entrypoint.sh"]
 CMD ["docker/prove.sh", "/results"]

@@ -1,4 +1,4 @@
-"""A bar chart as a picture, with OpenCV: the commands that measure need no plotting library."""
+"""A bar chart as an image, drawn with OpenCV so that the measuring commands need no plotting library."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def bar_chart(
     marks: dict[float, str] | None = None,
     size: tuple[int, int] = (900, 330),
 ) -> np.ndarray:
-    """One bar per count, its number above and its label below it where there is room. Returns (height, width, 3) uint8, RGB.
+    """One bar per count, with the count above it and its label below where there is room. Returns (height, width, 3) uint8, RGB.
 
-    marks: vertical lines with their names, by place: 2.5 is the middle of bar 2. size: width and height, pixels.
+    marks: names of vertical lines, by position in bars: 2.5 is the middle of bar 2 (counted from 0). size: width and height, pixels.
     """
     picture = np.full((size[1], size[0], 3), PAPER, np.uint8)
     floor, room = size[1] - _BOTTOM, size[1] - _BOTTOM - _TOP - 25

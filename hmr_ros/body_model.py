@@ -37,9 +37,9 @@ class BodyModel:
     faces: np.ndarray
     """(F, 3) int32, counter-clockwise seen from outside."""
     shape_space: str
-    """Which betas fit: those of one shape space mean nothing in another."""
+    """Name of the shape space that betas belong to: those of one space mean nothing in another."""
     region: np.ndarray | None = None
-    """(V,) uint8, index into `region_names`, or None: what everyday clothes cover a vertex, for colouring."""
+    """(V,) uint8, index into `region_names`: skin, or the garment that covers the vertex, for colouring. None: unknown."""
     region_names: tuple[str, ...] = ()
 
     @cached_property
@@ -104,7 +104,7 @@ class BodyModel:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Some vertices of a body with all that moves them."""
+    """Some vertices of a body, with everything needed to pose them."""
 
     template: np.ndarray
     """(L, 3)."""
@@ -126,13 +126,13 @@ def _pose_matrix(posedirs: np.ndarray) -> np.ndarray:
 
 
 def _along_betas(directions: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """(L, 3, 10), (N, 10) to (N, L, 3)."""
+    """Offsets along shape directions: (L, 3, 10), (N, 10) to (N, L, 3)."""
     flat = directions.reshape(-1, directions.shape[-1])
     return (betas @ flat.T).reshape(len(betas), *directions.shape[:2])
 
 
 def _forward_kinematics(rotmat: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Down the tree, one level of it at a time: orientations (N, 24, 3, 3) and positions (N, 24, 3)."""
+    """One level of the kinematic tree at a time: orientations (N, 24, 3, 3) and positions (N, 24, 3)."""
     orientation, position = np.empty_like(rotmat), np.empty_like(rest)
     orientation[:, 0], position[:, 0] = rotmat[:, 0], rest[:, 0]
     for joints, parents in _LEVELS:

@@ -2,8 +2,8 @@
 
     manifest.json    format, name, shape_space, loss weights, metrics, licence, and the sha256 of every other file
     encode.onnx  regress.onnx  adapt.onnx  readout.onnx
-    look.onnx        where `encode` reads crops: the same from the whole picture, for GPUs (optional)
-    encoder.weights  what the graphs of an encoder that reads pictures share (optional)
+    look.onnx        if `encode` reads crops: the same, but from the whole image, for GPUs (optional)
+    encoder.weights  tensors that the graphs of an encoder that reads images share (optional)
     golden.npz       "<graph>/<name>" arrays: inputs and the outputs torch gave for them
 
 `GRAPHS` is the contract between training and runtime: names of inputs and outputs of every graph.
@@ -35,19 +35,19 @@ GRAPHS = {
     "adapt": ((*_FIT, *BODY_INPUTS), ("new_state", "loss")),
     "readout": ((*_FIT, *BODY_INPUTS), ("rotmat", "betas", "transl", "loss")),
 }
-"""Inputs and outputs of every graph. Axis 0 of all but those of SHARED is the number of people."""
+"""Inputs and outputs of every graph. Axis 0 is the number of people, except for the inputs in SHARED."""
 ENCODERS = {"keypoints": GRAPHS["encode"][0], "image": ("crop",), "fused": ("crop", *GRAPHS["encode"][0])}
-"""Inputs of `encode` by the manifest's `encoder`. A crop is (3, *crop_px), RGB in [0, 1], as `hmr_ros.crop.crop_people` makes it."""
+"""Inputs of `encode`, by the manifest's `encoder`. A crop is (3, *crop_px), RGB in [0, 1], as `hmr_ros.crop.crop_people` makes it."""
 LOOK = "look"
-"""A graph that bundles may have whose encoder reads crops: `encode` that cuts them itself, on a GPU."""
+"""An optional graph of bundles whose encoder reads crops: a variant of `encode` that cuts the crops itself, on a GPU."""
 PICTURE_INPUTS = ("image", "nodes", "spread")
-"""What `look` takes where `encode` takes `crop`, see `hmr_ros.crop.look_inputs`."""
+"""The inputs of `look` in place of the `crop` that `encode` takes, see `hmr_ros.crop.look_inputs`."""
 WEIGHTS = "encoder.weights"
-"""A file that bundles may have: tensors that several of their graphs point to (ONNX external data)."""
+"""An optional file of a bundle: tensors that several of its graphs refer to (ONNX external data)."""
 EXACT = "exact/"
-"""How names of nodes begin that must compute in float32 where the rest of a graph need not."""
+"""Name prefix of the nodes that must compute in float32 even if the rest of their graph does not."""
 SHARED = (*BODY_INPUTS, "loss_weights", "image")
-"""Inputs that are one for all people."""
+"""Inputs that all people share, instead of one row per person."""
 
 
 def inputs_of(graph: str, encoder: str) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Bundle:
 
     @property
     def shape_space(self) -> str:
-        """Which body's betas the weights speak; must equal the body's own."""
+        """Shape space of the betas that the weights predict; must equal the body's."""
         return self.manifest["shape_space"]
 
     @property
@@ -91,7 +91,7 @@ class Bundle:
 
     @property
     def crop_px(self) -> tuple[int, int] | None:
-        """Height and width of the crops that an encoder of images reads; None: it reads keypoints."""
+        """Height and width of the crops that the encoder reads; None: it reads only keypoints."""
         if "crop" not in ENCODERS[self.encoder]:
             return None
         height, width = self.manifest["crop_px"]
@@ -167,8 +167,10 @@ def _read_manifest(path: Path) -> dict:
     try:
         manifest = json.loads(file.read_text())
     except FileNotFoundError:
-        raise BundleError(f"{path.absolute()} is no weights bundle: it has no manifest.json") from None
-    # Not only JSONDecodeError: text that is no UTF-8, numbers of thousands of digits, brackets nested without end.
+        raise BundleError(
+            f"{path.absolute()} is no weights bundle: it has no manifest.json; export one with `python -m training.export`"
+        ) from None
+    # Not only JSONDecodeError: also text that is not UTF-8, numbers of thousands of digits, brackets nested too deeply.
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{file} is damaged ({error}): copy or export the bundle again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -196,10 +198,10 @@ def _read_manifest(path: Path) -> dict:
 def _check_file(folder: Path, name: str, digest: str) -> None:
     file = folder / name
     if Path(name).name != name:
-        raise BundleError(f"manifest names a file outside the bundle: {file}")
+        raise BundleError(f"manifest names a file outside the bundle: {file}; export the bundle again")
     try:
         found = hashlib.sha256(file.read_bytes()).hexdigest()
-    except (OSError, ValueError) as error:  # ValueError: no name for a file at all
+    except (OSError, ValueError) as error:  # ValueError: not a possible file name
         raise BundleError(
             f"{file} is listed in the manifest but cannot be read ({error}): copy the bundle again"
         ) from None

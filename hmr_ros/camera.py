@@ -12,9 +12,9 @@ import numpy as np
 
 DISTORTION_MODELS = ("plumb_bob", "rational_polynomial", "equidistant")
 ROUND_TRIP = 0.0025
-"""Focal lengths (1 px at 400 px) by which undoing the distortion and applying it again may miss a pixel. Lenses in use stay below 0.0007."""
+"""Largest error allowed when a pixel is undistorted and distorted again, in focal lengths (1 px at 400 px). Real lenses stay below 0.0007."""
 MAX_TANGENT = 2.5
-"""Off the optical axis, 68 degrees: farther out a pixel is a long way in x/z, and nothing was trained there."""
+"""Tangent of the largest angle off the optical axis, 68 degrees: beyond it one pixel is a large step in x/z, and nothing was trained there."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Camera:
 
     @staticmethod
     def guess(width: int, height: int, vertical_fov_deg: float | None = None) -> Camera:
-        """A camera nobody calibrated.
+        """An uncalibrated camera.
 
         Focal length: from `vertical_fov_deg` if given, else the image's diagonal in pixels (as CLIFF assumes, Li et al.,
         ECCV 2022, section 3.3), principal point in the centre, no distortion.
@@ -82,7 +82,7 @@ class Camera:
     def has_ray(self, uv: np.ndarray) -> np.ndarray:
         """Whether `normalise` means something at pixels (..., 2). Returns (...,) bool.
 
-        Past its fold, or from about 80 degrees on, a lens model cannot be undone, and OpenCV returns any finite number.
+        Past its fold, or from about 80 degrees on, a lens model cannot be inverted, and OpenCV returns an arbitrary finite number.
         """
         if not self._distorted:
             return np.ones(uv.shape[:-1], bool)
@@ -98,7 +98,7 @@ class Camera:
 
 
 def _undistort(points: np.ndarray, K: np.ndarray, D: np.ndarray) -> np.ndarray:
-    """OpenCV's iterations, as many as it takes: its five by default leave wide lenses pixels off."""
+    """OpenCV's iteration, run until it converges: with its default of five steps, wide lenses are off by pixels."""
     import cv2
 
     until = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 40, 1e-9)

@@ -1,6 +1,6 @@
-"""The commands that need ROS, so that where it is missing they say what to do instead of failing at an import.
+"""Entry points of the commands that need ROS: without it they say what to do, instead of failing at an import.
 
-`setup.py` names these; each goes on to `main` of a module.
+`setup.py` refers to these; each calls `main` of a module in `hmr_ros.ros`.
 """
 
 from __future__ import annotations

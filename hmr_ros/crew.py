@@ -1,4 +1,4 @@
-"""Several threads at one kind of work: people looked at, or encoded, side by side."""
+"""Several threads that share one kind of work, such as detecting or encoding several people in parallel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Crew:
         self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="crew") if size > 1 else None
 
     def copies(self, make: Callable[[], Callable[..., Answer]]) -> Callable[..., Answer]:
-        """A model that all may call at once: one copy for each, made here. It must let go of Python's lock while it computes."""
+        """A model that all threads may call at once: one copy per thread, made here. It must release the GIL while it computes."""
         free: SimpleQueue[Callable[..., Answer]] = SimpleQueue()
         for _ in range(self.size):
             free.put(make())
@@ -36,7 +36,7 @@ class Crew:
         return answer
 
     def start(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Callable[[], list[Result]]:
-        """Have the others begin. Returns a function that does what they have not got round to, and gives all results, in the order of the items."""
+        """Start the other threads on `items`. Returns a function that joins in until all are done, and returns the results in the order of `items`."""
         results: dict[int, Result] = {}
         waiting = deque(enumerate(items))
 
@@ -59,7 +59,7 @@ class Crew:
                 toil()
             finally:
                 for helper in helpers:
-                    if not helper.cancel():  # one still queued behind other work would find nothing to do
+                    if not helper.cancel():  # a helper still queued behind other work has nothing left to do
                         helper.result()
             return [results[index] for index in range(len(items))]
 

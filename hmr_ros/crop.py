@@ -8,23 +8,23 @@ from hmr_ros.camera import Camera
 
 BOX_MARGIN = 1.2
 """Box side over the longer side of the keypoints' own extent. Keypoints stop at wrists, ankles and eyes; a fifth more
-holds hands, feet and the crown of the head. Training and runtime must agree on it, so it is no setting."""
+holds hands, feet and the crown of the head. Training and runtime must agree on it, so it is not a setting."""
 MAX_SUPERSAMPLING = 4
-"""Samples a crop's pixel takes along each side, at most: people close by are larger than their crop."""
+"""Most samples per crop pixel along each side: people close to the camera are larger in the image than their crop."""
 NODES = 17
-"""The camera's projection is computed on so many by so many points of a crop, and interpolated: exact without distortion, and well
-below a pixel off with a wide lens's."""
+"""The camera's projection is computed at NODES x NODES points of a crop and interpolated between them: exact without distortion, and
+off by well below a pixel with a wide lens."""
 SAMPLES = 2
 """Samples that the graph `look` takes along each side of a crop's pixel. `crop_people` takes up to MAX_SUPERSAMPLING, at a cost that
-depends on the picture; people of more than twice their crop's height differ by about 0.4 / 255 for it."""
+depends on the image; for people more than twice as high as their crop the two differ by about 0.4 / 255."""
 LARGEST_PICTURE = 2160, 3840
-"""Height and width, pixels: what `look` is made ready for. Larger pictures are shrunk first."""
+"""Height and width, pixels, of the largest image that `look` is prepared for. Larger ones are shrunk first."""
 FAR = 1e6
 """Pixels: as good as infinitely far outside, and safe to multiply with."""
 
 
 def keypoint_box(uv: np.ndarray, confidence: np.ndarray, aspect: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Box around the keypoints whose confidence is above 0, `aspect` as wide as it is high.
+    """Box around the keypoints whose confidence is above 0, `aspect` times as wide as it is high.
 
     uv: (..., J, 2), pixels or normalised image coordinates; confidence: (..., J).
     Returns centre (..., 2) and height (...,), in the unit and type of uv. Rows without any such keypoint give zeros.
@@ -40,10 +40,10 @@ def keypoint_box(uv: np.ndarray, confidence: np.ndarray, aspect: float = 1.0) ->
 
 
 def crop_people(image: np.ndarray, camera: Camera, bbox_info: np.ndarray, crop_px: tuple[int, int]) -> np.ndarray:
-    """Everyone's box as a picture without the lens's distortion; black beyond the image's border.
+    """The part of the image in each person's box, without lens distortion; black beyond the image's border.
 
     image: (H, W, 3) uint8 RGB; bbox_info: (N, 3) centre x, y and height of each box, in normalised image coordinates; crop_px: height
-    and width, which also give the boxes their shape. Returns (N, 3, height, width) float32 in [0, 1].
+    and width, which also set the boxes' aspect ratio. Returns (N, 3, height, width) float32 in [0, 1].
     """
     import cv2
 
@@ -64,11 +64,11 @@ def crop_people(image: np.ndarray, camera: Camera, bbox_info: np.ndarray, crop_p
 def look_inputs(
     image: np.ndarray, camera: Camera, bbox_info: np.ndarray, crop_px: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """What the graph `look` takes instead of crops: the picture as it is, and where in it each crop lies. Arguments as for `crop_people`.
+    """What the graph `look` takes instead of crops: the whole image, and where in it each crop lies. Arguments as for `crop_people`.
 
     image: (1, H, W, 3) uint8. nodes: (N, 2, NODES, NODES) float32, x and y of points across each box, -1 to 1 from edge to edge of the
-    picture. spread: (N, 1, 1, 1) float32, 1 where a crop's pixel is larger than the picture's and averages SAMPLES x SAMPLES samples
-    over itself, 0 where all of them are taken at its centre.
+    image. spread: (N, 1, 1, 1) float32, 1 where a crop's pixel is larger than the image's and its SAMPLES x SAMPLES samples are spread
+    over it, 0 where all of them are taken at its centre.
     """
     height, width = crop_px
     uv = np.nan_to_num(_project_nodes(camera, bbox_info, width / height), nan=FAR).clip(-FAR, FAR)
@@ -92,12 +92,12 @@ def _project_nodes(camera: Camera, bbox_info: np.ndarray, aspect: float) -> np.n
 
 
 def _length_px(uv: np.ndarray) -> np.ndarray:
-    """How far apart a box's upper and lower edge are in the picture, at most. uv: (..., NODES, NODES, 2) pixels. Returns (...,)."""
+    """The largest distance in the image between a box's upper and lower edge. uv: (..., NODES, NODES, 2) pixels. Returns (...,)."""
     return np.abs(uv[..., -1, :, :] - uv[..., 0, :, :]).max(axis=(-2, -1))
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    """The picture, no larger than LARGEST_PICTURE."""
+    """The image, shrunk if it is larger than LARGEST_PICTURE."""
     scale = min(most / side for most, side in zip(LARGEST_PICTURE, image.shape[:2]))
     if scale >= 1:
         return image
@@ -108,6 +108,6 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def _interpolation(count: int) -> np.ndarray:
-    """(count, NODES) float32: what each pixel centre along a side takes linearly from nodes at its ends and between."""
+    """(count, NODES) float32: linear interpolation weights of evenly spaced nodes for each pixel centre along a side."""
     at = (np.arange(count) + 0.5) / count * (NODES - 1)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(NODES))).astype(np.float32)

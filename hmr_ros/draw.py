@@ -1,6 +1,6 @@
-"""Drawing people over the image they were found in: mesh, skeleton, label. OpenCV's 2D painting alone, no OpenGL.
+"""Draw people over the image they were found in: mesh, skeleton, label. Uses only OpenCV's 2D drawing, no OpenGL.
 
-Images are (H, W, 3) uint8, RGB; every function returns a new image, but `paint_skeleton` and `paint_text`, which alter theirs.
+Images are (H, W, 3) uint8, RGB; every function returns a new image, except `paint_skeleton` and `paint_text`, which draw into theirs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PALETTE = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-"""Mesh colours, RGB; a track takes that of its id."""
+"""Mesh colours, RGB; a track's id selects its colour."""
 LEFT_COLOUR, RIGHT_COLOUR, CENTRE_COLOUR = (40, 90, 255), (255, 60, 40), (240, 240, 240)
 MARKER_LIFETIME_S = 2
-"""How long RViz shows people without news of them: who draws them may be killed, and deletes nothing then."""
+"""How long RViz shows people without an update: a node that is killed cannot delete its markers."""
 MESH_OPACITY = 0.65
 NEAR_M = 0.1
 """Faces nearer than this to the camera's plane are not drawn, metres."""
@@ -38,7 +38,7 @@ _LIGHT = np.array([-0.4, -0.7, -0.6]) / np.linalg.norm(
 
 
 def draw_overlay(image: np.ndarray, result: FrameResult, body: BodyModel, camera: Camera) -> np.ndarray:
-    """Mesh, skeleton and id of everyone in `result`. Skeletons show where the *fitted* body's keypoints fall."""
+    """Mesh, skeleton and id of everyone in `result`. Skeletons show where the *fitted* body's keypoints project to."""
     people = sorted(result.people, key=lambda p: -p.transl[2])
     if not people:
         return image.copy()
@@ -64,7 +64,7 @@ def draw_mesh(
     colours: np.ndarray,
     opacity: float = MESH_OPACITY,
 ) -> np.ndarray:
-    """Shaded meshes over the image; of two that overlap, the nearer one is seen, face by face.
+    """Shaded meshes over the image; where faces overlap, the nearer one is visible.
 
     vertices: (N, V, 3) metres, optical frame; faces: (F, 3), counter-clockwise from outside; colours: (N, 3) RGB.
     """
@@ -100,7 +100,7 @@ def paint_triangles(
     shown = shown[triangles[shown, :, 2].min(axis=1) > NEAR_M]
     uv = camera.project(triangles[shown])
     inside = ((uv.max(axis=1) >= 0) & (uv.min(axis=1) <= [size[1], size[0]])).all(axis=-1)
-    # A triangle much larger than the image can only be a projection gone wild, at the rim of a distorted lens.
+    # A triangle much larger than the image can only be a failed projection, at the rim of a distorted lens.
     inside &= np.ptp(uv, axis=1).max(axis=-1) < 2 * max(size)
     shown, uv = shown[inside], uv[inside]
     order = np.argsort(-np.linalg.norm(centre[shown], axis=-1))
@@ -113,7 +113,7 @@ def paint_triangles(
 
 
 def blend(image: np.ndarray, over: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """`over` on `image`. opacity: (H, W) in [0, 1]. Works only where there is something to see."""
+    """`over` on `image`. opacity: (H, W) in [0, 1]. Only the window in which it is not zero is computed."""
     out = image.copy()
     rows, columns = np.flatnonzero(opacity.any(axis=1)), np.flatnonzero(opacity.any(axis=0))
     if not len(rows):
@@ -125,7 +125,7 @@ def blend(image: np.ndarray, over: np.ndarray, opacity: np.ndarray) -> np.ndarra
 
 
 def draw_skeleton(image: np.ndarray, uv: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
-    """See `paint_skeleton`."""
+    """As `paint_skeleton`, on a copy of the image."""
     out = image.copy()
     paint_skeleton(out, uv, confidence)
     return out

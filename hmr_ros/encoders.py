@@ -1,6 +1,6 @@
-"""From people in a frame to features: the ways to feed a bundle's encoder.
+"""Ways to run a bundle's encoder, which computes features of the people in a frame.
 
-All take `Observation` and frame, and give (N, F) float32 features; see `hmr_ros.regressor.Encoder`.
+Each takes an `Observation` and a frame, and returns (N, F) float32 features; see `hmr_ros.regressor.Encoder`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hmr_ros.types import Frame
 
 
 class KeypointEncoder:
-    """`encode` reads keypoints alone."""
+    """For bundles whose `encode` reads only keypoints."""
 
     aspect = 1.0
 
@@ -29,22 +29,22 @@ class KeypointEncoder:
 
 
 class PictureEncoder:
-    """A graph that reads the people's crops, or the whole picture and where in it they lie."""
+    """For graphs that read each person's crop, or the whole image and where in it the crops lie."""
 
     def __init__(self, graph: Graph, crop_px: tuple[int, int], shown: Callable[..., dict[str, np.ndarray]]):
-        """crop_px: height and width of the crops; shown: makes of a picture what the graph reads, as `look_inputs`."""
+        """crop_px: height and width of the crops; shown: makes the graph's inputs from an image, with the arguments of `look_inputs`."""
         self._graph, self._crop_px, self._shown = graph, crop_px, shown
         self.aspect = crop_px[1] / crop_px[0]
 
     def __call__(self, seen: Observation, frame: Frame | None = None) -> np.ndarray:
         if frame is None:
-            raise ValueError("this bundle's encoder reads images: it needs the frame")
+            raise ValueError("this bundle's encoder reads images: it needs the frame, so pass it too")
         picture = self._shown(frame.image, frame.camera, seen.bbox_info, self._crop_px)
         return self._graph(**picture, **vars(seen))["features"]
 
 
 def make_encoder(bundle: Bundle, graphs: dict[str, Graph]) -> Encoder:
-    """The way for this bundle, on a backend that offers these graphs: `look` cuts the crops itself, for `encode` the CPU does."""
+    """The encoder for this bundle, given the graphs that were loaded: `look` cuts the crops itself, for `encode` the CPU cuts them."""
     if bundle.crop_px is None:
         return KeypointEncoder(graphs["encode"])
     if LOOK in graphs:

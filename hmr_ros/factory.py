@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def no_progress(graph: str, share: float) -> None:
-    """Building engines is in the log anyway."""
+    """Ignore progress: the log reports the building of engines anyway."""
 
 
 def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None) -> Pipeline:
@@ -79,15 +79,15 @@ def make_source(
     progress: Progress = no_progress,
     engines: Engines | None = None,
 ) -> BlazePose | GivenKeypoints:
-    """The detector that `config` names. model: where engines are kept. progress: as for `load_graphs`. engines: those that the
-    bundle's graphs are of, which serve here too."""
+    """The detector that `config` names. model: says where engines are kept. progress: as for `load_graphs`. engines: the maker of the
+    bundle's engines, if it has one, which then makes the detector's too."""
     if config.source == "topic":
         return GivenKeypoints(config)
     if config.backend == "litert":
         return BlazePose(config)
     shared = engines or Engines(EngineCache(model.engine_cache), "fp32", progress)
 
-    def on_gpu(network: Path, unwanted: object = None) -> GraphNetwork:  # those were left out when it was written down
+    def on_gpu(network: Path, unwanted: object = None) -> GraphNetwork:  # the ONNX file has no `unwanted` outputs
         file = onnx_of(network)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         return GraphNetwork(shared.graph_in(file, file.stem, digest, ranges=((1, 1, 1),)), network)
@@ -97,7 +97,7 @@ def make_source(
 
 
 def make_regressor(bundle: Bundle, graphs: dict[str, Graph]) -> Regressor:
-    """graphs: the bundle's, as `load_graphs` gives them."""
+    """graphs: the bundle's, as `load_graphs` returns them."""
     return Regressor(make_encoder(bundle, graphs), graphs["regress"], bundle.loss_weights)
 
 
@@ -110,7 +110,7 @@ def load_model(
 
 
 def load_weights(config: ModelConfig) -> tuple[BodyModel, Bundle]:
-    """Body and bundle that speak the same shape space."""
+    """Load body and bundle; raise BundleError unless both use the same shape space."""
     body, bundle = load_body(config.body), load_bundle(config.bundle)
     if body.shape_space != bundle.shape_space:
         raise BundleError(
@@ -131,9 +131,9 @@ def load_graphs(
 ) -> Loaded:
     """The bundle's graphs, each checked against its golden pair, on the backend that `config` names or the best that works.
 
-    people: numbers up to this one are made ready now, rather than when first seen. progress: told how far the building of
-    engines is, which may take minutes the first time. names: which graphs; otherwise those that a frame takes: on a GPU `look` in place of
-    `encode`, where the bundle has it.
+    people: prepare for up to this many people now, rather than when so many are first seen. progress: called while engines are built,
+    which may take minutes the first time. names: which graphs; by default those that a frame needs: on a GPU `look` in place of `encode`,
+    if the bundle has it.
     """
     on_cpu = names or GRAPHS
     on_gpu = names or [LOOK if name == "encode" and LOOK in bundle.graphs else name for name in GRAPHS]
@@ -173,7 +173,7 @@ def load_graphs(
 
 
 def _run_one_frame(inputs: dict[str, dict], loaded: Loaded) -> None:
-    """What a frame asks of the graphs, with a few steps of optimisation."""
+    """Call the graphs as one frame does, with a few steps of optimisation."""
     for name, calls in {LOOK: 1, "encode": 1, "regress": 1, "adapt": 5, "readout": 2}.items():
         for _ in range(calls if name in loaded.graphs else 0):
             loaded.graphs[name](**inputs[name])

@@ -1,7 +1,7 @@
 """From the camera's optical frame to a robot's frames: rigid transforms, and people seen from another frame.
 
 REP-103 knows two kinds of frame at a camera. The optical one, which images are stamped with, has x right, y down, z forward; every
-other frame of a robot has x forward, y left, z up. People taken for the other kind lie flat on the floor.
+other frame of a robot has x forward, y left, z up. If the two kinds are confused, people lie flat on the floor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RigidTransform:
 
     @staticmethod
     def from_quat(xyzw, transl) -> RigidTransform:
-        """xyzw: (4,), as ROS has it; transl: (3,) metres."""
+        """xyzw: (4,), in ROS's order; transl: (3,) metres."""
         return RigidTransform(quat_to_rotmat(np.asarray(xyzw, float)), np.asarray(transl, float))
 
     def __matmul__(self, other: RigidTransform) -> RigidTransform:
@@ -50,9 +50,10 @@ ROTMAT_LINK_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0
 
 
 def move_person(T_target_camera: RigidTransform, person: Person) -> Person:
-    """The same person in another frame. Pixels stay; velocities stay relative to the camera, along the new axes.
+    """The same person in another frame. Pixels do not change; velocities remain relative to the camera, but along the new axes.
 
-    SMPL turns about the pelvis, which betas place, and then adds `transl`. So not `transl` itself but the pelvis moves rigidly.
+    SMPL rotates the body about the pelvis, whose place depends on betas, and then adds `transl`. So the transform applies to the pelvis,
+    not to `transl` itself.
     """
     T = T_target_camera
     rotmat = person.rotmat.copy()

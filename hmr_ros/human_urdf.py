@@ -1,8 +1,8 @@
 """A tracked person as the kinematic model of REP-155 (ROS4HRI): joints with the person's own bone lengths, their angles, a URDF.
 
-Names, order and axes are those of the `human_description` package, whose zero pose stands with the arms hanging. Its joints are
-fewer than SMPL's: the back is one hinge, elbows and knees are hinges, collars do not move. The angles bring hips, knees and the
-directions of the arms to where SMPL has them; shoulders are as near as a stiff back allows, and with them elbows and wrists.
+Names, order and axes are those of the `human_description` package, whose zero pose stands with the arms hanging. It has fewer joints
+than SMPL: the back is one hinge, elbows and knees are hinges, collars do not move. The angles place hips and knees and direct the
+arms as in SMPL; shoulders, and with them elbows and wrists, come as near as a stiff back allows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hmr_ros.skeleton import JOINT_NAMES, NUM_JOINTS, PARENTS
 from hmr_ros.types import Person
 
 _LIMB_RADIUS_M, _HEAD_RADIUS_M = 0.03, 0.1
-"""Of the drawing; lengths are the person's."""
+"""Radii in the drawing; lengths are the person's."""
 _SKIN = "1 0.7 0.4 1"
 _TINY = 1e-6
 _TURN, _QUARTER = (-np.pi, np.pi), (-np.pi / 2, np.pi / 2)
@@ -27,7 +27,7 @@ _TURN, _QUARTER = (-np.pi, np.pi), (-np.pi / 2, np.pi / 2)
 
 @dataclass(frozen=True)
 class Joint:
-    """One joint of the model; names are without the body's _<id>."""
+    """One joint of the model; names lack the body's suffix _<id>."""
 
     name: str
     parent: str
@@ -38,7 +38,7 @@ class Joint:
     axis: tuple[float, float, float] | None = None
     """None: fixed."""
     limits: tuple[float, float] = (0.0, 0.0)
-    """Radians: all that the angle can be. Estimates know no anatomy, and are not clipped to it."""
+    """Radians: the mathematical range of the angle. Estimates ignore anatomy, and are not clipped to its limits."""
 
     def quat(self, angle: float) -> tuple[float, float, float, float]:
         """x, y, z, w of the child link in the parent link."""
@@ -97,16 +97,16 @@ def _middle(at: dict[str, np.ndarray], part: str) -> np.ndarray:
 
 
 def _below(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Where a limb's next joint is while the limb hangs."""
+    """A limb's next joint relative to the upper one, while the limb hangs."""
     return np.array([0.0, 0.0, -np.linalg.norm(lower - upper)])
 
 
 def joint_angles(person: Person) -> dict[str, float]:
-    """Joint of the model: angle in radians."""
+    """Angles in radians, by name of the model's joint."""
     pelvis, origin = (value.astype(float) for value in body_frame(person))
     seen = {name: pelvis.T @ (place - origin) for name, place in zip(JOINT_NAMES, person.joints.astype(float))}
     turned = dict(zip(JOINT_NAMES, pelvis.T @ person.joint_rotmat.astype(float) @ ROTMAT_SMPL_REP))
-    # The hinge that brings the shoulders nearest to where they are.
+    # The angle of the waist that brings the shoulders nearest to where they are.
     waist = _lean(_middle(seen, "shoulder")) - _lean(_middle(_rest(person), "shoulder"))
     waist = (waist + np.pi) % (2 * np.pi) - np.pi
     torso = _about("y", waist)
@@ -120,12 +120,12 @@ def joint_angles(person: Person) -> dict[str, float]:
 
 
 def _lean(point: np.ndarray) -> float:
-    """About y, from up to forward."""
+    """Angle about y, from up towards forward, radians."""
     return float(np.arctan2(point[0], point[2]))
 
 
 def _head(rotmat: np.ndarray) -> dict[str, float]:
-    """rotmat = Rx(roll) Rz(yaw) Ry(-pitch)."""
+    """The angles of rotmat = Rx(roll) Rz(yaw) Ry(-pitch)."""
     yaw = np.arcsin(np.clip(-rotmat[0, 1], -1, 1))
     return {
         "r_head": np.arctan2(rotmat[2, 1], rotmat[1, 1]),
@@ -135,7 +135,7 @@ def _head(rotmat: np.ndarray) -> dict[str, float]:
 
 
 def _arm(upper: np.ndarray, fore: np.ndarray, sign: int) -> dict[str, float]:
-    """Directions of upper arm and forearm in the torso's frame to Rz(-sign y) Rx(sign p) Rz(sign r), then elbow."""
+    """From directions of upper arm and forearm in the torso's frame to angles: Rz(-sign y) Rx(sign p) Rz(sign r), then elbow."""
     upper, fore = _unit(upper), _unit(fore)
     p = np.arccos(np.clip(-upper[2], -1, 1))
     # An arm that hangs straight down has no heading of its own.
@@ -147,9 +147,9 @@ def _arm(upper: np.ndarray, fore: np.ndarray, sign: int) -> dict[str, float]:
 
 
 def _leg(thigh: np.ndarray, shin: np.ndarray, hip: np.ndarray, sign: int) -> dict[str, float]:
-    """Directions of thigh and shin, and the hip's rotation, in the body's frame to Rz(-y) Rx(sign p) Ry(-r), then knee.
+    """From directions of thigh and shin and the hip's rotation, in the body's frame, to angles: Rz(-y) Rx(sign p) Ry(-r), then knee.
 
-    The twist about the thigh is the hip's own: a leg that is nearly straight does not tell it.
+    The twist about the thigh is taken from the hip's rotation, because a nearly straight leg does not show it.
     """
     up = -_unit(thigh)
     forward = _unit(np.cross(hip[:, 1], up))
@@ -191,7 +191,7 @@ def urdf(joints: tuple[Joint, ...], body_id: str) -> str:
         if joint.axis is not None:
             low, high = joint.limits
             _add(element, "axis", xyz=_text(joint.axis))
-            # URDF demands an effort and a velocity; these bound nothing.
+            # URDF requires limits of effort and velocity; these restrict nothing.
             _add(element, "limit", lower=f"{low:.6f}", upper=f"{high:.6f}", effort="1000", velocity="100")
     ElementTree.indent(robot)
     return ElementTree.tostring(robot, encoding="unicode")
@@ -205,7 +205,7 @@ def _draw(link, place: dict[str, str], shape: str, **size_m: float) -> None:
 
 
 def _towards(direction: np.ndarray) -> tuple[float, float, float]:
-    """Roll, pitch, yaw that turn z into `direction`."""
+    """Roll, pitch, yaw that rotate the z axis onto `direction`."""
     x, y, z = direction
     return 0.0, float(np.arctan2(np.hypot(x, y), z)), float(np.arctan2(y, x))
 

@@ -1,4 +1,4 @@
-"""A curve over time as a picture, with OpenCV: the commands that measure need no plotting library."""
+"""A curve over time as an image, drawn with OpenCV so that the measuring commands need no plotting library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINES = 5
 def line_chart(
     title: str, axis: str, x: Sequence[float], y: Sequence[float], size: tuple[int, int] = (900, 330)
 ) -> np.ndarray:
-    """One curve from zero up, so that what looks flat is flat. Returns (height, width, 3) uint8, RGB.
+    """One curve on a vertical axis that starts at zero, so that a curve that looks flat is flat. Returns (height, width, 3) uint8, RGB.
 
     x: rising; y: not negative; size: width and height, pixels.
     """

@@ -1,4 +1,4 @@
-"""Reading pictures from a video, an image, a folder of images or a camera, and writing a video.
+"""Read images from a video, an image file, a folder of images or a camera, and write a video.
 
 media = open_media("clip.mp4")
 for image, stamp_ns in media: ...
@@ -19,12 +19,12 @@ import numpy as np
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 DEFAULT_FPS = 30.0
-"""Rate of sources that do not say theirs: folders of images, and some cameras and files."""
+"""Frame rate of sources that do not state one: folders of images, and some cameras and files."""
 
 VIDEO_SIDE_PX = (16, 4096)
-"""What MPEG-4 can hold; smaller and larger pictures are scaled."""
+"""Shortest and longest side that MPEG-4 can hold; smaller and larger images are scaled."""
 MAX_PAUSE_S = 5.0
-"""Pictures farther apart in time are so far apart in a video: stamps that leap are another recording, not a pause to sit through."""
+"""Longest pause between two images in a written video: a larger jump of stamps is another recording, not a pause to sit through."""
 
 DEMO_CLIP = Path(__file__).resolve().parent / "assets/demo/walk.mp4"
 """Ships with the package; its ground truth is the .npz beside it."""
@@ -53,14 +53,14 @@ class Media:
     paths: tuple[Path, ...] = ()
     """The files of "images", in order."""
     bad: list[str] = field(default_factory=list, compare=False)
-    """Why files of "images" were skipped, in what was read so far."""
+    """Error messages for the files of "images" that were skipped so far."""
 
     @property
     def is_still(self) -> bool:
         return len(self.paths) == 1
 
     def playback(self, still_s: float) -> Iterator[np.ndarray]:
-        """The images of one showing: each once, but a still for `still_s` seconds at `fps`."""
+        """Each image once; a single still image is repeated for `still_s` seconds at `fps`."""
         if self.is_still:
             yield from itertools.repeat(read_image(self.paths[0]), max(1, round(still_s * self.fps)))
         else:
@@ -82,7 +82,7 @@ class Media:
 
 
 def open_media(source: str | Path) -> Media:
-    """What `source` is, checked by decoding its first frame. Raises MediaError.
+    """Find out what `source` is, and check it by decoding its first frame. Raises MediaError.
 
     source: a video file, an image, a folder of images, or a camera's index ("0").
     """
@@ -108,7 +108,7 @@ def read_image(path: Path) -> np.ndarray:
     """(H, W, 3) uint8, RGB, turned upright as its EXIF says. Raises MediaError."""
     import cv2
 
-    # Through memory: cv2.imread cannot open every path on every system, and says nothing when it fails.
+    # Decode from memory: cv2.imread cannot open every path on every system, and gives no reason when it fails.
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
@@ -120,7 +120,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """image: (H, W, 3) uint8, RGB. The suffix says the format. Raises MediaError."""
+    """image: (H, W, 3) uint8, RGB. The suffix sets the format. Raises MediaError."""
     import cv2
 
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -130,9 +130,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 class VideoWriter:
-    """An MP4 file that is playable even when the work on it was interrupted. A context manager; images are RGB uint8.
+    """An MP4 file that is playable even if writing was interrupted. A context manager; images are RGB uint8.
 
-    The file takes the size of its first image, as far as MPEG-4 goes; others are scaled to it.
+    The video has the size of its first image, within MPEG-4's limits; other images are scaled to it.
     """
 
     def __init__(self, path: Path, fps: float):
@@ -146,7 +146,7 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray, stamp_ns: int | None = None) -> None:
-        """stamp_ns: when it was taken: the one before is shown until then. None: right after it."""
+        """stamp_ns: when the image was taken; the previous one is shown until then. None: right after the previous one."""
         import cv2
 
         if self._writer is None:
@@ -182,7 +182,7 @@ class VideoWriter:
 
 
 def _video_size(width: int, height: int) -> tuple[int, int]:
-    """The size of a video of such pictures, as near as MPEG-4 can come."""
+    """The size of a video of images of this size, within MPEG-4's limits."""
     least, most = VIDEO_SIDE_PX
     scale = min(1.0, most / max(width, height))
     return max(least, round(width * scale)), max(least, round(height * scale))

@@ -1,8 +1,8 @@
 """How far away a person really is, from a depth image of the same view.
 
-One camera knows a person's distance only as well as it knows their size. A depth image measures it: at every keypoint that is seen,
-the skin's distance plus how deep inside the body the keypoint lies. The median over keypoints shrugs off those where the depth
-image shows something else.
+A single camera knows a person's distance only as well as their size. A depth image measures it: at every keypoint that is seen, the
+skin's distance plus how deep inside the body the keypoint lies. The median over keypoints is robust to those where the depth image
+shows something else.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from hmr_ros.body_model import BodyModel
 from hmr_ros.types import BodyPose, Frame, Keypoints
 
 PATCH_PX = 2
-"""Depth is looked up in squares of this many pixels to each side, since cameras leave holes, at edges above all."""
+"""Depth is looked up in a square of this many pixels to each side, because depth cameras leave holes, mostly at edges."""
 NEAR_PERCENTILE = 25.0
-"""Of a square's depths: a thin limb fills only a part of it, and what is behind it is farther away."""
+"""Percentile of the depths in a square: a thin limb fills only a part of it, and what is behind the limb is farther away."""
 MAX_SPREAD_M = 0.3
-"""Keypoints whose depth disagrees with the others' by more are something in front of the person, or behind."""
+"""Where the depth at a keypoint disagrees with the median by more, it is of something in front of or behind the person."""
 MIN_KEYPOINTS = 4
-"""With fewer that agree, the distance stays what one camera makes of it."""
+"""With fewer keypoints that agree, the distance estimated without depth is kept."""
 
 
 class MetricDepth:
-    """Moves people along the ray to them, to where a depth image says they are. Keeps nothing between calls."""
+    """Moves people along the viewing ray to the distance that a depth image shows. Keeps nothing between calls."""
 
     def __init__(self, body: BodyModel):
         self._body = body
@@ -32,9 +32,9 @@ class MetricDepth:
         self._under_skin = np.linalg.norm(inside, axis=-1).min(axis=1)  # (23,) metres
 
     def __call__(self, pose: BodyPose, seen: Keypoints, frame: Frame) -> tuple[BodyPose, np.ndarray]:
-        """Corrected bodies, and (N,) bool: for whom depth was good enough to correct them.
+        """Corrected bodies, and (N,) bool: whose distance was corrected, because enough keypoints had usable depth.
 
-        seen: what `pose` was fitted to. Rotations and shape stay, and where the pelvis appears in the image.
+        seen: the keypoints that `pose` was fitted to. Rotations, shape and the pelvis's place in the image do not change.
         """
         if frame.depth is None:
             return pose, np.zeros(len(pose), bool)
@@ -68,8 +68,8 @@ def depth_at(depth: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.nda
 
 
 def agreed(error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What most of each person's keypoints say. error: (N, K) metres, NaN where unknown. Returns (N,) metres and (N,) bool: whether
-    enough of them agree; 0 where not."""
+    """The error that most of each person's keypoints agree on. error: (N, K) metres, NaN where unknown. Returns (N,) metres, 0 where too
+    few agree, and (N,) bool: whether enough do."""
     middle = nan_percentile(error, 50)
     error = np.where(np.abs(error - middle[:, None]) <= MAX_SPREAD_M, error, np.nan)
     enough = np.isfinite(error).sum(axis=1) >= MIN_KEYPOINTS

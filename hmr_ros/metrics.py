@@ -1,4 +1,4 @@
-"""How far a recovered body is from the truth, in the terms of the literature: MPJPE, PA-MPJPE, PVE.
+"""How far a recovered body is from the ground truth, in the metrics of the literature: MPJPE, PA-MPJPE, PVE.
 
 Inputs are in metres, results in millimetres; any leading batch shape, one number per body.
 """

@@ -1,4 +1,4 @@
-"""What command lines take: types for argparse, which say what is wrong with a value."""
+"""Argument types for argparse that say what is wrong with a value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def positive(text: str) -> float:
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises OSError before long work whose figures could not be kept. None: nobody wants a file."""
+    """Raise OSError before long work if its results could not be saved to `path`. None: no file is wanted."""
     if path:
         path.open("a").close()
 

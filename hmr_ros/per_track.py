@@ -11,10 +11,10 @@ Rows = TypeVar("Rows", bound=tuple)
 
 
 class PerTrack(Generic[Rows]):
-    """A stage that remembers the newest rows of every track id."""
+    """Base of stages that remember the latest rows of every track id."""
 
     def __init__(self, nobody: Rows):
-        """nobody: what it remembers, without rows."""
+        """nobody: an empty memory, that is, arrays of the right shapes with no rows."""
         self._nobody = nobody
         self.reset()
 
@@ -28,9 +28,9 @@ class PerTrack(Generic[Rows]):
         self._ids, self._stamp_ns, self._rows = self._ids[others], self._stamp_ns[others], take(self._rows, others)
 
     def _recall(self, ids: np.ndarray, stamp_ns: int, max_age_s: float = np.inf) -> tuple[np.ndarray, np.ndarray, Rows]:
-        """What is known of those M of `ids` (N,) who were remembered at most so long ago. A stamp from the future says nothing.
+        """The rows of those M of `ids` (N,) that were remembered at most `max_age_s` ago. Rows from after `stamp_ns` are left out.
 
-        Returns who they are among those N, (M,); how long ago that was, (M,) seconds; and M rows each.
+        Returns their indices into `ids`, (M,); their age, (M,) seconds; and their rows, M in each array.
         """
         now, then = np.nonzero(np.asarray(ids)[:, None] == self._ids)
         age_s = (stamp_ns - self._stamp_ns[then]) / 1e9
@@ -38,7 +38,7 @@ class PerTrack(Generic[Rows]):
         return now[recent], age_s[recent], take(self._rows, then[recent])
 
     def _remember(self, ids: np.ndarray, stamp_ns: int, rows: Rows) -> None:
-        """ids: (N,), no id twice; rows: N each. What was known of them before is replaced."""
+        """ids: (N,), no id twice; rows: N in each array. They replace what was remembered of these ids."""
         self.forget(ids)
         joined = zip(self._rows, rows)
         self._rows = type(rows)(*map(np.concatenate, joined)) if len(self._ids) else rows

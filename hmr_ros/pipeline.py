@@ -1,4 +1,4 @@
-"""One frame through the house: detect, track, regress, optimise, smooth. The only file that knows this order."""
+"""One frame through all stages: detect, track, regress, optimise, smooth. The only file that knows this order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hmr_ros.types import BodyPose, Frame, FrameResult, Keypoints, Person
 from hmr_ros.warm_start import WarmStart
 
 RESIDUAL_SCALE = 0.1
-"""Box sizes: a keypoint that the fitted body misses by this much has lost 63 % of its confidence."""
+"""In box sizes: a keypoint that the fitted body misses by this much loses 63 % of its confidence."""
 
 
 class Pipeline:
@@ -44,7 +44,7 @@ class Pipeline:
         self._after_tto = LearnedCost()
 
     def __call__(self, frame: Frame, deadline_s: float | None = None) -> FrameResult:
-        """Everyone in `frame`. deadline_s: on time.monotonic(); optimisation stops in time for all of this to end by then."""
+        """Everyone in `frame`. deadline_s: on the clock of time.monotonic(); optimisation stops early enough for the whole call to end by then."""
         clock = StageClock()
         with clock("detect"):
             seen = self._source.detect(frame)
@@ -63,7 +63,7 @@ class Pipeline:
         with clock("regress"):
             regression = self._regressor.look(seen, frame)
         with clock("tto"):
-            warm = None  # without steps, a start would be the answer
+            warm = None  # without steps, the warm start itself would be the result
             if self._config.tto.max_steps:
                 warm = self._warm_start.recall(ids, regression.state, stamp_ns)
             stop_s = None if deadline_s is None else deadline_s - self._after_tto.expect(len(ids))
@@ -83,7 +83,7 @@ class Pipeline:
         after, before = (frame.camera.project(self._keypoints(p)) for p in (pose, fit.before))
         confidence = joint_confidence(seen, after, frame.camera.project(joints), frame.camera)
         if measured.any():
-            # Moved but not resized, people of another size than was guessed no longer cover what was seen. Their fit does.
+            # Depth moves people without resizing them: if their size was misjudged, they no longer cover what was seen. The uncorrected fit does.
             fitted = self.body.joints(fit.pose.rotmat, fit.pose.betas, fit.pose.transl)[0]
             keypoints_px, joints_px = (frame.camera.project(xyz) for xyz in (self._keypoints(fit.pose), fitted))
             confidence[measured] = joint_confidence(seen, keypoints_px, joints_px, frame.camera)[measured]
@@ -133,9 +133,9 @@ class Pipeline:
 
 
 def joint_confidence(seen: Keypoints, keypoints_px: np.ndarray, joints_px: np.ndarray, camera: Camera) -> np.ndarray:
-    """(N, 24): the detector's confidence in the keypoints near each joint, less where the body misses them; 0 outside the picture.
+    """(N, 24): the detector's confidence in the keypoints near each joint, reduced where the body misses them; 0 outside the image.
 
-    keypoints_px: (N, 23, 2) and joints_px: (N, 24, 2), where the body's own keypoints and joints fall in the image.
+    keypoints_px: (N, 23, 2) and joints_px: (N, 24, 2), where the body's own keypoints and joints project to in the image.
     """
     size = keypoint_box(seen.uv, seen.confidence)[1] / BOX_MARGIN
     off_px = np.where(seen.confidence[..., None] > 0, keypoints_px - seen.uv, 0)

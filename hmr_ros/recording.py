@@ -1,7 +1,7 @@
 """What was recovered from a source, frame by frame, and the files made of it.
 
-Filled by `tools/run.py` from the pipeline and by `ros/demo.py` from the node's topics: whoever fills it, the figures and files
-mean the same.
+Filled by `tools/run.py` from the pipeline and by `ros/demo.py` from the node's topics; the figures and files mean the same in both
+cases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hmr_ros.body_model import BodyModel
 
 SUSTAINED_FRAMES = 3
-"""A number of people counts when it was reached in so many frames: a flicker of one frame is not a person."""
+"""A number of people counts only if it was reached in this many frames: a detection that flickers up in one is not a person."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PersonRecord:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One frame that was answered, with nobody or somebody in it."""
+    """One frame that was answered (has a result), with or without people in it."""
 
     index: int
     """Of the frame in the source, from 0."""
@@ -93,13 +93,13 @@ def summarise(frames: Sequence[FrameRecord], seconds: float, truth: dict[str, np
 
 
 def people_at_once(frames: Sequence[FrameRecord]) -> int:
-    """The most people in one frame, where SUSTAINED_FRAMES frames (or all, if there are fewer) have so many or more."""
+    """The largest number of people that at least SUSTAINED_FRAMES frames (or all, if there are fewer) reach."""
     counts = sorted((len(f.people) for f in frames), reverse=True)
     return counts[min(SUSTAINED_FRAMES, len(counts)) - 1] if counts else 0
 
 
 def accuracy(frames: Sequence[FrameRecord], truth_joints: np.ndarray) -> dict[str, float | None]:
-    """MPJPE and PA-MPJPE, mm, against one person's true joints; of several people found, the nearest to the truth counts."""
+    """MPJPE and PA-MPJPE, mm, against one person's ground-truth joints; of several people found, the one nearest to them counts."""
     found, truth = [], []
     for frame in frames:
         if frame.people and frame.index < len(truth_joints):
@@ -111,7 +111,7 @@ def accuracy(frames: Sequence[FrameRecord], truth_joints: np.ndarray) -> dict[st
 
 
 def report(summary: dict) -> str:
-    """The summary for people to read."""
+    """The summary as human-readable text."""
     pixels, latency = summary["reprojection_px"], summary["latency_ms"]
     rows = [
         ("frames answered", summary["frames"]),
@@ -127,7 +127,7 @@ def report(summary: dict) -> str:
 
 
 class OverlayWriter:
-    """`overlay.mp4` of every frame given and `overlay.png` of the best: most people, nearest to the middle. A context manager."""
+    """`overlay.mp4` of every frame given and `overlay.png` of the best: most people, then nearest to the source's middle. A context manager."""
 
     def __init__(self, folder: Path, fps: float, body: BodyModel, frames: int | None = None):
         self._folder, self._body, self._middle = folder, body, (frames or 0) / 2
@@ -138,8 +138,8 @@ class OverlayWriter:
         return self
 
     def write(self, image: np.ndarray, frame: FrameRecord, camera: Camera, stamp_ns: int | None = None) -> np.ndarray:
-        """Returns the picture drawn. stamp_ns: when in the video it is shown; None: right after the one before."""
-        # A record has all of a result that drawing looks at.
+        """Returns the image drawn. stamp_ns: when the frame was taken, see `VideoWriter.write`."""
+        # A FrameRecord has every attribute of a FrameResult that drawing reads.
         picture = draw_overlay(image, frame, self._body, camera)  # type: ignore[arg-type]
         self._video.write(picture, stamp_ns)
         rank = (len(frame.people), -abs(frame.index - self._middle))

@@ -1,4 +1,4 @@
-"""From 2D keypoints to a first body and everything test-time optimisation needs, for all people at once."""
+"""From 2D keypoints to a first estimate of the body and everything test-time optimisation needs, for all people at once."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class Regression:
-    """The regressor's answer."""
+    """The regressor's output."""
 
     state: np.ndarray
-    """(N, S) float32: what adaptation moves; only the bundle's graphs know what it means."""
+    """(N, S) float32: what adaptation updates; only the bundle's graphs know what it means."""
     fit_inputs: dict[str, np.ndarray]
     """All other inputs of `adapt` and `readout`; constant during the loop."""
     auxiliary: BodyPose
@@ -43,8 +43,8 @@ class Regression:
 
 
 def observe(keypoints: Keypoints, camera: Camera, aspect: float = 1.0) -> Observation:
-    """Undistort, normalise, and put every person in a box of their own, `aspect` as wide as it is high. Everyone needs at least two
-    seen keypoints."""
+    """Undistort, normalise, and put every person in a box of their own, `aspect` times as wide as it is high. Everyone needs at least
+    two keypoints with confidence."""
     xy = camera.normalise(keypoints.uv)
     center, size = keypoint_box(xy, keypoints.confidence, aspect)
     half = (size / 2)[:, None, None]
@@ -70,31 +70,31 @@ def axis_to_ray(xy: np.ndarray) -> np.ndarray:
 
 
 class Encoder(Protocol):
-    """What makes features of people; see `hmr_ros.encoders`."""
+    """Computes features of people; see `hmr_ros.encoders`."""
 
     @property
     def aspect(self) -> float:
-        """Width over height of the boxes that it wants around people."""
+        """Width over height of the boxes around people that it expects."""
         ...
 
     def __call__(self, seen: Observation, frame: Frame | None = None) -> np.ndarray:
-        """(N, F) float32. frame: where `seen` was seen; encoders that read keypoints alone do without."""
+        """(N, F) float32. frame: the one that `seen` comes from; encoders that read only keypoints do not need it."""
         ...
 
 
 class Regressor:
-    """The bundle's encoder and its `regress` graph in a row."""
+    """The bundle's encoder, followed by its `regress` graph."""
 
     def __init__(self, encode: Encoder, regress: Graph, loss_weights: np.ndarray):
         self._encode, self._regress, self._loss_weights = encode, regress, loss_weights
 
     @property
     def aspect(self) -> float:
-        """Width over height of the boxes that its encoder wants around people."""
+        """Width over height of the boxes around people that its encoder expects."""
         return self._encode.aspect
 
     def look(self, keypoints: Keypoints, frame: Frame) -> Regression:
-        """Everyone whose keypoints were found in `frame`."""
+        """Estimate everyone whose keypoints were found in `frame`."""
         return self(observe(keypoints, frame.camera, self.aspect), frame)
 
     def __call__(self, seen: Observation, frame: Frame | None = None) -> Regression:
@@ -111,6 +111,6 @@ class Regressor:
             **{name: answer[name] for name in ("target_rotmat", "target_betas", "target_joints", "target_keypoints")},
         }
         for array in fit_inputs.values():
-            array.flags.writeable = False  # a backend on a GPU sends up once what cannot change between steps
+            array.flags.writeable = False  # a GPU backend uploads only once what cannot change between steps
         auxiliary = BodyPose(answer["target_rotmat"], answer["target_betas"], answer["target_transl"])
         return Regression(answer["state"], fit_inputs, auxiliary)

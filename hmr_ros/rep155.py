@@ -1,4 +1,4 @@
-"""People in the words of REP-155 (ROS4HRI): body frame, 2D landmarks, region of interest. Numpy only. Joints: `human_urdf`.
+"""People as REP-155 (ROS4HRI) describes them: body frame, 2D landmarks, region of interest. Numpy only. For joints see `human_urdf`.
 
 Axes of REP-155 bodies are those of REP-103: x forward (out of the chest), y to the person's left, z up. SMPL's rest pose has y up,
 faces +z, and has its left at +x.
@@ -19,18 +19,18 @@ LANDMARKS = (
     "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "left_eye", "right_eye",
     "left_ear", "right_ear",
 )  # fmt: skip
-"""The 18 of hri_msgs/Skeleton2D in its order: OpenPose's, but for eyes and ears, which are left first."""
+"""The 18 landmarks of hri_msgs/Skeleton2D, in its order: OpenPose's, except that left eye and ear come before the right ones."""
 
 _AT = {name: index for index, name in enumerate(JOINT_NAMES)}
 
 
 def body_id(person_id: int, prefix: str = "") -> str:
-    """REP-155 wants a token for topics and frames; ROS 2 wants it not to start with a digit."""
+    """REP-155 requires an id that fits into names of topics and frames; in ROS 2 it must not start with a digit."""
     return f"{prefix}p{person_id}"
 
 
 def body_frame(person: Person) -> tuple[np.ndarray, np.ndarray]:
-    """Of frame body_<id> in the person's frame: rotation (3, 3) and origin (3,), metres, between the hips."""
+    """Pose of frame body_<id> in the frame of `person`: rotation (3, 3), and origin (3,), metres, midway between the hips."""
     origin = (person.joints[_AT["left_hip"]] + person.joints[_AT["right_hip"]]) / 2
     return person.joint_rotmat[_AT["pelvis"]] @ ROTMAT_SMPL_REP, origin
 
@@ -38,7 +38,7 @@ def body_frame(person: Person) -> tuple[np.ndarray, np.ndarray]:
 def landmarks(person: Person, width: int, height: int) -> np.ndarray:
     """(18, 3): x, y and confidence of LANDMARKS as the detector saw them, x and y as fractions of the image.
 
-    What was not seen is 0, 0, 0. The neck is half-way between the shoulders, as sure as the less sure of them.
+    What was not seen is 0, 0, 0. The neck is half-way between the shoulders, with the lower confidence of the two.
     """
     uv = dict(zip(KEYPOINT_NAMES, person.keypoints_uv))
     confidence = dict(zip(KEYPOINT_NAMES, person.keypoint_confidence))
@@ -53,9 +53,9 @@ def landmarks(person: Person, width: int, height: int) -> np.ndarray:
 
 
 def keypoints_of(points: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The other way round: LANDMARKS (18, 3) as fractions of the image to our keypoints, (23, 3) float32: pixels, confidence.
+    """The inverse of `landmarks`: LANDMARKS (18, 3) as fractions of the image to our keypoints, (23, 3) float32: pixels, confidence.
 
-    Feet are not among them, and what is not finite or not seen has confidence 0.
+    The feet, which LANDMARKS lack, and whatever is not finite or not seen have confidence 0.
     """
     out = np.zeros((len(KEYPOINT_NAMES), 3), np.float32)
     for name, point in zip(LANDMARKS, points):

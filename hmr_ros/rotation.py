@@ -1,6 +1,6 @@
 """Rotations as 6D, matrix, rotation vector and quaternion, over any leading batch shape.
 
-Pure numpy functions; each name says both ends. Quaternions are x, y, z, w, as ROS has them, with w >= 0.
+Pure numpy functions, named <from>_to_<to>. Quaternions are x, y, z, w, as in ROS, with w >= 0.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def rotvec_to_rotmat(rotvec: np.ndarray) -> np.ndarray:
 def rotmat_to_quat(rotmat: np.ndarray) -> np.ndarray:
     """(..., 3, 3) to (..., 4) as x, y, z, w with w >= 0 (Shepperd's method: divide by the largest component)."""
     xx, xy, xz, yx, yy, yz, zx, zy, zz = rotmat.reshape(-1, 9).T
-    # Four times the products of the components, one with another; any row is the quaternion, the one of the largest is exact.
+    # Four times the pairwise products of the components. Every row is a multiple of the quaternion; that of the largest component is exact.
     products = np.empty((4, 4, xx.size), np.result_type(rotmat, np.float32))
     products[0, 0], products[1, 1], products[2, 2] = 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz
     products[3, 3] = 1 + xx + yy + zz

@@ -79,7 +79,7 @@ MIRRORED_KEYPOINTS = mirror(KEYPOINT_NAMES)
 LIMBS = tuple(
     f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 )
-"""The 12 keypoints that all detectors and most truths know."""
+"""The 12 keypoints that all detectors and most ground truth have."""
 
 
 def landmark_vertices() -> np.ndarray:
@@ -113,7 +113,7 @@ BLAZEPOSE_TO_KEYPOINTS = {
     "left_knee": 25, "right_knee": 26, "left_ankle": 27, "right_ankle": 28, "left_heel": 29, "right_heel": 30,
     "left_big_toe": 31, "right_big_toe": 32,
 }  # fmt: skip
-"""BlazePose landmark (of 33) of each canonical keypoint; BlazePose has no small toes."""
+"""Index of the BlazePose landmark (of 33) for each canonical keypoint; BlazePose has no small toes."""
 
 
 def from_blazepose(points: np.ndarray, fill: float = 0.0) -> np.ndarray:
@@ -129,7 +129,7 @@ def from_blazepose(points: np.ndarray, fill: float = 0.0) -> np.ndarray:
 
 
 def _joint_confidence() -> np.ndarray:
-    """(24, 23) float32, rows summing to 1: which keypoints speak for each joint."""
+    """(24, 23) float32, rows summing to 1: which keypoints' confidence counts for each joint."""
     torso = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
     head = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
     witnesses = {"pelvis": ("left_hip", "right_hip"), "neck": ("left_shoulder", "right_shoulder"), "head": head}

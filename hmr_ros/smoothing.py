@@ -1,8 +1,8 @@
-"""Smooth motion, and how fast it is: the One Euro filter (Casiez et al., CHI 2012) on rotations and translation.
+"""Smoothed motion and its velocity: the One Euro filter (Casiez et al., CHI 2012) on rotations and translation.
 
-A low-pass filter whose cut-off rises with speed: calm at rest, prompt in motion. Everything here is a step in a tangent
+A low-pass filter whose cut-off rises with speed: steady at rest, quick in motion. Everything here is a step in a tangent
 space: rotations move along the geodesic to the new value; translation is split into the direction in which the person is
-seen (x/z, y/z) and the logarithm of depth, because one camera knows the first well and the second badly.
+seen (x/z, y/z) and the logarithm of depth, because a single camera measures the first well and the second badly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEAREST_M = 0.1
 
 @dataclass(frozen=True)
 class Smoothed:
-    """Filtered parameters of N people, in the order asked for, and their velocities."""
+    """Filtered parameters of N people, in the order of the ids given, and their velocities."""
 
     rotmat: np.ndarray
     """(N, 24, 3, 3) float32."""
@@ -39,7 +39,7 @@ class Smoothed:
 
 
 class _State(NamedTuple):
-    """What is kept of T people, first axis throughout. `place` is (x/z, y/z, log z) of the translation."""
+    """Filters of T people, the first axis of each array. `place` is (x/z, y/z, log z) of the translation; `*_in` are the last raw values."""
 
     rotmat: np.ndarray
     rotmat_in: np.ndarray
@@ -51,7 +51,7 @@ class _State(NamedTuple):
 
 
 class Smoother(PerTrack[_State]):
-    """Keeps one filter per track id, all stepped at once."""
+    """Keeps one filter per track id; all are updated at once."""
 
     def __init__(self, config: SmoothingConfig):
         super().__init__(_begin(np.zeros((0, 24, 3, 3)), np.zeros((0, 10)), np.zeros((0, 3))))
@@ -62,8 +62,8 @@ class Smoother(PerTrack[_State]):
     ) -> Smoothed:
         """One frame. ids: (N,) no id twice; rotmat: (N, 24, 3, 3); betas: (N, 10); transl: (N, 3), metres.
 
-        A person's first frame passes unchanged. A stamp seen before gives the result of before; one from the past (a
-        recording that loops) starts the person anew.
+        A person's first frame passes unchanged. A repeated stamp gives the previous result again; one that goes back (a
+        recording that loops) restarts the person's filter.
         """
         state = _begin(rotmat, betas, transl)
         known, elapsed_s, before = self._recall(ids, stamp_ns)
@@ -75,7 +75,7 @@ class Smoother(PerTrack[_State]):
     def _step(self, before: _State, new: _State, dt: np.ndarray) -> _State:
         """Filters of the same people `dt` (T,) seconds later; `new` holds the raw values."""
         config = self.config
-        # Speeds come from the raw values. Against the filtered ones, as the paper has it, they would be too high in motion.
+        # Speeds are differences of raw values. Against the filtered values, as in the paper, they would be too high in motion.
         gain = _gain(config.velocity_cutoff_hz, dt)
         turn = rotmat_to_rotvec(new.rotmat @ np.swapaxes(before.rotmat_in, -1, -2))
         spin = before.spin + _each(gain, turn) * (_rate(turn, dt) - before.spin)
@@ -89,7 +89,7 @@ class Smoother(PerTrack[_State]):
         depth = config.depth_min_cutoff_hz + config.depth_beta * np.abs(drift[:, 2])
         gain = _gain(np.stack([across, across, depth], axis=-1), dt[:, None])
         return _State(
-            rotmat=rot6d_to_rotmat(rotmat_to_rot6d(rotmat)),  # rounding would add up over hours
+            rotmat=rot6d_to_rotmat(rotmat_to_rot6d(rotmat)),  # orthonormal: else rounding adds up over hours
             rotmat_in=np.where(_each(dt, new.rotmat) > 0, new.rotmat, before.rotmat_in),
             spin=spin,
             betas=before.betas + _gain(BETAS_CUTOFF_HZ, dt)[:, None] * (new.betas - before.betas),
@@ -109,7 +109,7 @@ class Smoother(PerTrack[_State]):
 
 
 def _begin(rotmat: np.ndarray, betas: np.ndarray, transl: np.ndarray) -> _State:
-    """Filters of people seen for the first time, at rest. Float64: differences of near values become velocities."""
+    """Filters of people seen for the first time, at rest. Float64, because velocities are small differences of values."""
     rotmat, betas, place = rotmat.astype(np.float64), betas.astype(np.float64), _to_place(transl.astype(np.float64))
     return _State(
         rotmat=rotmat,

@@ -1,8 +1,8 @@
 """Read a body model from a file: our open body, or the SMPL file of a user who has a licence for it.
 
-SMPL is distributed as a pickle, and a pickle is a program. Ours is read by an unpickler that knows a dozen names, imports
+SMPL is distributed as a pickle, and a pickle is a program. It is read here by an unpickler that knows a dozen names, imports
 nothing, and builds plain arrays from stand-ins; a file that asks for anything else is refused. So neither chumpy nor scipy is
-needed, and a file from a stranger cannot run code.
+needed, and an untrusted file cannot run code.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NUM_VERTICES, NUM_FACES = 6890, 13776
 
 WHERE_TO_GET = "use body 'open', or SMPL_NEUTRAL (.pkl or .npz) from smpl.is.tue.mpg.de"
 MAX_BYTES = 1 << 30
-"""Of all arrays of a file together, unpacked; SMPL with 300 betas has 85 MB. A few kilobytes can claim terabytes."""
+"""Limit for all arrays of a file together, unpacked; SMPL with 300 betas has 85 MB. A file of a few kilobytes can claim terabytes."""
 OTHER_BODIES = {10475: "SMPL-X", 778: "MANO", 5023: "FLAME", 3889: "SMAL"}
-"""What a file with another number of vertices probably is."""
+"""By number of vertices, what a file that is not SMPL probably is."""
 
 
 class BodyModelError(ValueError):
@@ -42,7 +42,7 @@ def load_body(path_or_name: str | Path) -> BodyModel:
         raise BodyModelError(f"No body model at {path.absolute()}: {WHERE_TO_GET}.")
     readers = {".npz": _read_npz, ".pkl": _read_pickle}
     if path.suffix.lower() not in readers:
-        raise BodyModelError(f"{path}: body models end in .npz or .pkl, not {path.suffix!r}: {WHERE_TO_GET}.")
+        raise BodyModelError(f"{path}: body model files end in .npz or .pkl, not {path.suffix!r}: {WHERE_TO_GET}.")
     arrays = readers[path.suffix.lower()](path)
     if "weights_255" in arrays:
         arrays = _expand(arrays, path)
@@ -70,7 +70,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in {*REQUIRED, *COMPACT, *OPTIONAL} if name in file.files}
     except BodyModelError:
         raise
-    # zipfile, zlib and numpy's header parser each have errors of their own for what a damaged file provokes.
+    # On a damaged file, zipfile, zlib and numpy's header parser each raise errors of their own.
     except Exception as error:
         raise BodyModelError(
             f"{path}: not a readable .npz of plain arrays ({error}). Copy it again, or use the original .pkl."
@@ -87,7 +87,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         return {name: _to_array(content[name]) for name in (*REQUIRED, "posedirs") if name in content}
     except BodyModelError as error:
         raise BodyModelError(f"{path}: {error}") from error
-    # Whatever a damaged or hostile pickle provokes in the unpickler ends here: it has no errors of its own kind.
+    # A damaged or hostile pickle can make the unpickler raise any kind of error.
     except Exception as error:
         raise BodyModelError(
             f"{path}: not a readable SMPL pickle ({type(error).__name__}: {error}). Is the download complete?"
@@ -95,13 +95,13 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
 
 
 def _expand(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """The open body's compact form to SMPL's: see `training.build_body.pack`."""
+    """Convert the open body's compact form to SMPL's: see `training.build_body.pack`."""
     _need(arrays, COMPACT, path)
     vertices = len(arrays["v_template"])
     weights = np.zeros((vertices, skeleton.NUM_JOINTS), np.float32)
     regressor = np.zeros((skeleton.NUM_JOINTS, vertices), np.float32)
     try:
-        # A joint may be listed twice with weight 0, so add rather than put.
+        # A joint may be listed twice with weight 0, so add rather than assign.
         np.add.at(
             weights, (np.arange(vertices)[:, None], arrays["weights_joint"]), arrays["weights_255"] / np.float32(255)
         )
@@ -122,7 +122,7 @@ def _need(arrays: dict[str, np.ndarray], names: tuple[str, ...], path: Path) -> 
 
 
 def _check(arrays: dict[str, np.ndarray], path: Path) -> BodyModel:
-    """Arrays named as in SMPL files to a BodyModel, or BodyModelError."""
+    """Make a BodyModel of arrays named as in SMPL files. Raises BodyModelError."""
     _need(arrays, REQUIRED, path)
     _check_kind(arrays, path)
     shapes = {
@@ -173,7 +173,7 @@ def _check_kind(arrays: dict[str, np.ndarray], path: Path) -> None:
             f"{path}: {joints} joints, which is {kind}; SMPL has {skeleton.NUM_JOINTS}: {WHERE_TO_GET}."
         )
     tree = np.atleast_2d(arrays["kintree_table"])
-    # Row 0 is each joint's parent; the root's is -1, in some files as unsigned.
+    # Row 0 is each joint's parent; the root's is -1, which some files store as unsigned.
     if tree.shape[1] != skeleton.NUM_JOINTS or tuple(tree[0, 1:].astype(np.int64)) != skeleton.PARENTS[1:]:
         raise BodyModelError(f"{path}: its kinematic tree (kintree_table) is not SMPL's: {WHERE_TO_GET}.")
     if arrays["shapedirs"].ndim != 3 or arrays["shapedirs"].shape[-1] < skeleton.NUM_BETAS:
@@ -189,12 +189,14 @@ def _check_faces(faces: np.ndarray, path: Path) -> np.ndarray:
             f"{path}: faces (f) have shape {faces.shape}, SMPL's are {(NUM_FACES, 3)}: {WHERE_TO_GET}."
         )
     if not ((faces >= 0) & (faces < NUM_VERTICES)).all():
-        raise BodyModelError(f"{path}: faces (f) name vertices that do not exist: the file is damaged, copy it again.")
+        raise BodyModelError(
+            f"{path}: faces (f) refer to vertices that do not exist: the file is damaged, copy it again."
+        )
     return np.ascontiguousarray(faces, np.int32)
 
 
 def shape_space_of(file_name: str) -> str:
-    """Which betas a user's SMPL file takes, as far as its name tells.
+    """The shape space of a user's SMPL file, as far as its name tells.
 
     >>> [shape_space_of(name) for name in ("SMPL_NEUTRAL.pkl", "basicModel_f_lbs_10_207_0_v1.0.0.pkl", "mine.npz")]
     ['smpl_neutral', 'smpl_female', 'smpl']
@@ -210,12 +212,12 @@ def shape_space_of(file_name: str) -> str:
 
 
 def unpickle(file: BinaryIO) -> Any:
-    """What a pickle holds, without running any of it; `as_plain` makes numpy of any part. Data sets' pickles are read by it too."""
+    """Load a pickle without running any code in it; `as_plain` turns any part into numpy arrays. Data sets' pickles are read with it too."""
     return _SmplUnpickler(file, encoding="latin1").load()
 
 
 def as_plain(value: Any) -> Any:
-    """A value of what `unpickle` returned, its stand-ins turned into arrays: an array, text, a number, or one list or dictionary of such."""
+    """Turn the stand-ins in a part of what `unpickle` returned into arrays: gives an array, text, a number, or one list or dictionary of those."""
     if isinstance(value, dict):
         return {key: _as_leaf(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -224,12 +226,12 @@ def as_plain(value: Any) -> Any:
 
 
 def _as_leaf(value: Any) -> Any:
-    # Containers in containers may be small in the file and endless when walked through.
+    # Nested containers may be small in the file but endless to walk through.
     return value if isinstance(value, (str, bytes, type(None))) else _to_array(value)
 
 
 class _Inert:
-    """Stands in for any object of the file: takes its arguments and state, does nothing."""
+    """Stands in for any object of the file: keeps its arguments and state, but does nothing."""
 
     args: tuple
     state: Any
@@ -247,11 +249,11 @@ class _Inert:
 
 
 class _Dtype(_Inert):
-    """numpy.dtype: only plain numbers become one."""
+    """numpy.dtype, of plain numbers only."""
 
     def value(self) -> np.dtype:
         code, order = self.args[0], self.state[1] if self.state else "="
-        # Only text is looked at: an object may be small in the file and endless when printed.
+        # Only text is quoted: any other object may be small in the file but endless when printed.
         if not isinstance(code, str) or not re.fullmatch(r"[fiub][1248]", code) or order not in ("<", ">", "|", "="):
             what = repr(code[:20]) if isinstance(code, str) else type(code).__name__
             raise BodyModelError(f"an array of {what} where numbers were expected.")
@@ -259,7 +261,7 @@ class _Dtype(_Inert):
 
 
 class _Array(_Inert):
-    """numpy.ndarray, as numpy's `_reconstruct` makes it: the content is the state."""
+    """numpy.ndarray, as made by numpy's `_reconstruct`: its content is in the state."""
 
     def value(self) -> np.ndarray:
         _, shape, dtype, is_fortran, data = self.state
@@ -267,7 +269,7 @@ class _Array(_Inert):
 
 
 class _Buffer(_Inert):
-    """numpy.ndarray, as protocol 5 has it."""
+    """numpy.ndarray, as pickle protocol 5 stores it."""
 
     def value(self) -> np.ndarray:
         data, dtype, shape, order = self.args
@@ -293,7 +295,7 @@ class _Sparse(_Inert):
             raise BodyModelError(f"a sparse matrix of {rows} x {columns}, which no body model has.")
         major, minor = (columns, rows) if self.by_column else (rows, columns)
         data, indices, starts = (_to_array(self.state[name]) for name in ("data", "indices", "indptr"))
-        # Steps in `starts` are small in the file and may claim more entries than any memory holds.
+        # `starts` takes few bytes in the file but may claim more entries than any memory holds.
         rises = len(starts) == major + 1 and starts[0] == 0 and np.all(starts[1:] >= starts[:-1])
         if not rises or not starts[-1] == len(data) == len(indices):
             raise BodyModelError("a sparse matrix whose parts do not fit together.")
@@ -307,7 +309,7 @@ class _SparseByRow(_Sparse):
 
 
 class _Chumpy(_Inert):
-    """A chumpy array: its value is the attribute `x`, or the part of another that a selection takes."""
+    """A chumpy array: its value is the attribute `x`, or a selection (`idxs`) from another array (`a`)."""
 
     def value(self) -> np.ndarray:
         if "x" in self.state:
@@ -330,14 +332,14 @@ def _to_array(value) -> np.ndarray:
         if not hasattr(value, "value"):
             raise BodyModelError("an object where an array was expected.")
         return value.value()
-    # Lists of lists that hold each other a few times over are small in the file and endless as an array.
+    # Lists that hold each other several times over are small in the file but endless as an array.
     if isinstance(value, (list, tuple)) and not all(isinstance(item, (int, float)) for item in value):
         raise BodyModelError(f"a {type(value).__name__} of objects where an array was expected.")
     return np.asarray(value)
 
 
-# Classes, although they are called like functions: what a pickle can get hold of it can also try to alter (BUILD), and that
-# fails on a class, whose __setstate__ wants an instance.
+# Classes, although a pickle calls them like functions: it may try to alter anything that it can refer to (opcode BUILD), and that
+# fails on a class, because its __setstate__ needs an instance.
 
 
 class _NewArray(_Inert):
@@ -352,7 +354,9 @@ class _NewObject(_Inert):
 
     def __new__(cls, kind, base, state):
         if not (isinstance(kind, type) and issubclass(kind, _Inert)):
-            raise BodyModelError(f"it builds a {type(kind).__name__}.")
+            raise BodyModelError(
+                f"it builds a {type(kind).__name__}, which no SMPL file needs. Get the file from its official site."
+            )
         return kind()
 
 

@@ -38,7 +38,7 @@ def write_snapshot(
     try:
         picture.write_bytes(png.tobytes())
         numbers.write_text(json.dumps(to_json(frame, result, description), indent=1, default=_plain) + "\n")
-    except OSError:  # a full disk: half a picture helps nobody
+    except OSError:  # such as a full disk: leave no incomplete files
         for path in (picture, numbers):
             path.unlink(missing_ok=True)
         raise

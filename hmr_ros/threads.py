@@ -1,4 +1,4 @@
-"""How many threads the libraries that we call may start. For processes of our own: commands and nodes, not for whoever imports us."""
+"""Limits the threads of the libraries that we call. For our own processes (commands and nodes), not for programs that import hmr_ros."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def one_thread_each() -> None:
     """Keep OpenCV and numpy's linear algebra on the calling thread.
 
     Nothing here is large enough to gain from more, and OpenBLAS's threads spin after each mesh: twice the CPU time, on cores that
-    the rest of the robot needs. Threads of the graphs are `model.threads`.
+    the rest of the robot needs. The graphs' threads are set by `model.threads`.
     """
     import cv2
 
@@ -18,7 +18,7 @@ def one_thread_each() -> None:
         from threadpoolctl import threadpool_limits
     except ImportError:
         logging.getLogger(__name__).warning(
-            "threadpoolctl is missing, so numpy may keep every core busy beside us: pip install threadpoolctl"
+            "threadpoolctl is missing, so numpy's threads may keep every core busy: pip install threadpoolctl"
         )
     else:
         threadpool_limits(1, user_api="blas")

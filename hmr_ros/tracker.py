@@ -1,4 +1,4 @@
-"""Who is who from frame to frame: stable ids for detections, by where their keypoints are expected."""
+"""Stable track ids for detections: each continues the track whose keypoints were expected nearest to its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hmr_ros.crop import keypoint_box
 from hmr_ros.types import BACK_S, Keypoints
 
 JUMP_S = 2.0
-"""Stamps that leap forward by more than this (or `max_gap_s`, if longer) are a new recording, not a slow camera, as are those that
-leap back by more than BACK_S. By less: an image out of order, which is taken as of the same time as the last."""
+"""Stamps that jump forward by more than this (or `max_gap_s`, if longer) mean a new recording, not a slow camera, and so do those that
+jump back by more than BACK_S. A smaller jump back is an image out of order, which is treated as if taken at the time of the last one."""
 VELOCITY_TIME_S = 1 / 30
 """Time constant of a person's velocity: at 30 Hz the newest frame counts for half."""
 _IMPOSSIBLE = 1e6
@@ -20,11 +20,11 @@ _MIRROR = list(skeleton.MIRRORED_KEYPOINTS)
 
 
 class Tracker:
-    """Gives every detection the id of the person it continues.
+    """Gives every detection the id of the track it continues.
 
-    Ids count up from 0 and are not used twice before `reset`. Where stamps leap (a bag that loops), everyone is given up.
-    After each `update`: `lost_ids`: those given up in this update, whose state others should drop; `stamp_ns`: the frame's time,
-    which runs backwards only where stamps leap.
+    Ids count up from 0 and are not used twice before `reset`. Where stamps jump (a bag that loops), all tracks are dropped.
+    After each `update`, `lost_ids` holds the ids that it dropped, whose state other stages should drop too, and `stamp_ns` the
+    frame's time, which runs backwards only where stamps jump.
     """
 
     def __init__(self, config: TrackerConfig):
@@ -43,7 +43,7 @@ class Tracker:
 
         Returns (N,) int64 ids; -1 for people not yet seen in `min_hits` frames or without any usable keypoint.
         """
-        # Where there is no confidence there may be anything, even NaN.
+        # A keypoint without confidence may hold anything, even NaN.
         uv, confidence = np.where(keypoints.confidence[..., None] > 0, keypoints.uv, 0), keypoints.confidence
         size = keypoint_box(uv, confidence)[1]
         known = self._ids[self._ids >= 0]
@@ -71,10 +71,10 @@ class Tracker:
         self._keep((stamp_ns - self._seen_ns <= self.config.max_gap_s * 1e9) | (self._seen_ns == self.stamp_ns))
 
     def _assign(self, uv: np.ndarray, confidence: np.ndarray, size: np.ndarray, stamp_ns: int):
-        """Indices of tracks and of the people that continue them: most pairs, then least distance in all."""
+        """Indices of tracks and of the people that continue them: as many pairs as possible, then the least total distance."""
         elapsed_s = (stamp_ns - self._seen_ns) / 1e9
         expected = self._uv + (self._velocity * elapsed_s[:, None])[:, None]
-        distance = np.minimum(  # somebody whose left and right the detector exchanges stays who they are
+        distance = np.minimum(  # a person keeps their track even if the detector swaps left and right
             keypoint_distance(expected, self._confidence, uv, confidence),
             keypoint_distance(expected, self._confidence, uv[:, _MIRROR], confidence[:, _MIRROR]),
         )
@@ -87,11 +87,11 @@ class Tracker:
     def _follow(
         self, tracks: np.ndarray, uv: np.ndarray, confidence: np.ndarray, size: np.ndarray, stamp_ns: int
     ) -> None:
-        """Bring tracks up to date with what continues them."""
+        """Update tracks with the detections that continue them."""
         elapsed_s = (stamp_ns - self._seen_ns[tracks])[:, None] / 1e9
         shared = (confidence * self._confidence[tracks])[..., None]
         moved = (shared * (uv - self._uv[tracks])).sum(axis=1) / np.maximum(shared.sum(axis=1), 1e-9)
-        # The less time passed, the less it says about speed; a stamp seen twice says nothing.
+        # The shorter the time passed, the less the movement tells of the speed; a repeated stamp tells nothing.
         gain = elapsed_s / (elapsed_s + VELOCITY_TIME_S)
         self._velocity[tracks] += gain * (moved / np.maximum(elapsed_s, 1e-9) - self._velocity[tracks])
         self._uv[tracks], self._confidence[tracks], self._size[tracks] = uv, confidence, size
@@ -118,7 +118,7 @@ class Tracker:
         return begun
 
     def _report(self, tracks: np.ndarray) -> None:
-        """An id for those that were seen often enough. Only now: people who flicker up once use none up."""
+        """Give an id to tracks seen often enough. Not earlier, so that detections that flicker up once use up no ids."""
         ready = tracks[(self._ids[tracks] < 0) & (self._hits[tracks] >= self.config.min_hits)]
         self._ids[ready] = self._next_id + np.arange(len(ready))
         self._next_id += len(ready)

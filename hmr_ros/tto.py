@@ -1,6 +1,6 @@
 """Bounded test-time optimisation: a few steps of a compiled graph, under a deadline, never worse than before.
 
-The loop neither knows nor cares what `state` holds: it moves it, asks what it means, and keeps the best.
+To the loop `state` is opaque: it updates the state with `adapt`, decodes it with `readout`, and keeps the best.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from hmr_ros.regressor import Regression
 from hmr_ros.types import BodyPose, FitReport
 
 PATIENCE = 20
-"""Frames without time for a single step after which one is taken all the same, at the price of that frame's deadline: what made steps slow
-may be over..."""
+"""After this many frames in a row without time for a single step, one is taken anyway, at the cost of that frame's deadline: what made
+steps slow may be over..."""
 MOST_PATIENCE = 1280
-"""...and if it is not, twice as many pass until the next, up to so many."""
+"""...and if it is not, the number of frames until the next such step doubles each time, up to this many."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out for N people."""
+    """The result for N people."""
 
     before: BodyPose
-    """The regressor's own answer."""
+    """The regressor's output."""
     pose: BodyPose
     """The best found."""
     state: np.ndarray
@@ -39,13 +39,13 @@ class Fit:
 
 
 class Optimiser:
-    """The loop around a bundle's `adapt` and `readout` graphs. clock: seconds, monotonic; the deadline's clock."""
+    """The loop around a bundle's `adapt` and `readout` graphs. clock: seconds, monotonic; deadlines refer to it."""
 
     def __init__(self, adapt: Graph, readout: Graph, clock: Callable[[], float] = time.monotonic):
         self._adapt, self._readout, self._clock = adapt, readout, clock
         self._step_cost, self._readout_cost = LearnedCost(), LearnedCost()
         self._refused: dict[int, tuple[int, int]] = {}
-        """By number of people: frames in a row without time for a step, and the patience with it."""
+        """By number of people: frames in a row without time for a step, and how many of them are accepted (see PATIENCE)."""
 
     def __call__(
         self,
@@ -63,7 +63,7 @@ class Optimiser:
         self._readout_cost.learn(len(start.state), self._clock() - began)
         best = _Best(start.state, before["loss"])
         if warm is not None and self._too_late(len(warm), deadline_s):
-            warm = None  # no time to look at it
+            warm = None  # no time to evaluate it
         if warm is not None:
             best.offer(warm, self._readout(state=warm, **start.fit_inputs)["loss"])
         state, previous, steps, stop = best.state.copy(), best.loss.copy(), 0, "max_steps"
@@ -77,7 +77,7 @@ class Optimiser:
             step_began = self._clock()
             stepped = self._adapt(state=state, **start.fit_inputs)
             self._step_cost.learn(len(state), self._clock() - step_began)
-            loss = stepped["loss"]  # of `state`: the step's outcome is known one call later
+            loss = stepped["loss"]  # the loss of `state`; that of the new state is known one call later
             best.offer(state, loss)
             if steps:
                 moving &= previous - loss >= config.tolerance * previous**2
@@ -88,8 +88,8 @@ class Optimiser:
                 stop = "diverged"
             else:
                 moving &= finite
-                # Who has converged (or would diverge) stays: what further steps explain is the detector's noise.
-                # The array itself where everyone moves: a backend on a GPU knows that it has it already.
+                # People who have converged (or would diverge) keep their state: further steps would only fit the detector's noise.
+                # If everyone moves, the array itself is passed on: a GPU backend recognises it and skips the upload.
                 moved = stepped["new_state"]
                 state = moved if moving.all() else np.where(moving[:, None], moved, state)
                 previous, steps = loss, steps + 1
@@ -103,7 +103,7 @@ class Optimiser:
         return Fit(_pose(before), _pose(answer), state, report)
 
     def _too_late(self, people: int, deadline_s: float) -> bool:
-        """Would a further step, and reading out its result or an earlier one, end after the deadline?"""
+        """Whether another step, and the readouts of its result and perhaps of an earlier state, would end after the deadline."""
         needed_s = self._step_cost.expect(people) + 2 * self._readout_cost.expect(people)
         late = self._clock() + needed_s > deadline_s
         if not late:
@@ -111,7 +111,7 @@ class Optimiser:
         return late
 
     def _dares(self, people: int, deadline_s: float) -> bool:
-        """Whether a first step is taken that is expected to end too late: one slow step must not be the last for ever."""
+        """Whether to take a first step although it is expected to end too late: one slow step must not prevent all later ones."""
         refused, patience = self._refused.get(people, (0, PATIENCE))
         if refused < patience or self._clock() >= deadline_s:
             self._refused[people] = refused + 1, patience

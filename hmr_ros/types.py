@@ -1,4 +1,4 @@
-"""Frozen values that cross rooms. No behaviour beyond small derived properties, no imports of heavy libraries.
+"""Frozen values that the parts of the package exchange. No behaviour beyond small derived properties, no imports of heavy libraries.
 
 Frames: image coordinates in pixels with the first pixel's centre at (0, 0); 3D in the camera's optical frame (x right, y down, z
 forward, metres; REP-103). N is the number of people, the first axis wherever there is more than one.
@@ -53,11 +53,11 @@ class Frame:
     frame_id: str = ""
     """Name of the camera's optical frame."""
     depth: np.ndarray | None = None
-    """(h, w) float32, metres along z, 0 or NaN where unknown: the same view, perhaps at another resolution; None without one."""
+    """(h, w) float32, metres along z, 0 or NaN where unknown: the same view, perhaps at another resolution; None without a depth image."""
     boxes: np.ndarray | None = None
-    """(M, 4) float32, pixels: left, top, right, bottom of people that somebody else found, the surest first; None: nobody looked."""
+    """(M, 4) float32, pixels: left, top, right, bottom of people from an external detector, most confident first; None: none was used."""
     keypoints: Keypoints | None = None
-    """Of people whose keypoints somebody else has found; None: nobody looked."""
+    """Of people from an external keypoint detector; None: none was used."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ class FitReport:
 
 
 BACK_S = 0.5
-"""Stamps that go back by more are of a recording that began again; by less, of an image that was overtaken on its way."""
+"""Stamps that go back by more mean a recording that began again; by less, an image that a later one overtook on its way."""
 STOP_REASONS = ("converged", "max_steps", "deadline", "diverged", "no_keypoints")
 
 
 @dataclass(frozen=True)
 class Person:
-    """One tracked person in one frame: what the outside world is told."""
+    """One tracked person in one frame, with everything that users of the pipeline get."""
 
     id: int
     """Track id, stable over frames, never reused before `reset`."""

@@ -1,4 +1,4 @@
-"""Where each tracked person's optimisation ended in the last frame: a better place to start from than the regressor's, mostly."""
+"""The state in which each tracked person's optimisation last ended: usually a better start than the regressor's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hmr_ros.config import WarmStartConfig
 from hmr_ros.per_track import PerTrack
 
 FRAME_S = 1 / 30
-"""What `WarmStartConfig.decay` counts in: a slower camera's last result says less, a faster one's more."""
+"""Time to which `WarmStartConfig.decay` refers, seconds: less of the last result is kept with a slower camera, more with a faster one."""
 
 
 class Ended(NamedTuple):
@@ -19,7 +19,7 @@ class Ended(NamedTuple):
 
 
 class WarmStart(PerTrack[Ended]):
-    """Remembers one state per track id. What a state means only the bundle's graphs know."""
+    """Remembers one state per track id. Only the bundle's graphs know what a state means."""
 
     def __init__(self, config: WarmStartConfig):
         super().__init__(Ended(np.zeros((0, 0), np.float32)))
@@ -28,8 +28,8 @@ class WarmStart(PerTrack[Ended]):
     def recall(self, ids: np.ndarray, regressed: np.ndarray, stamp_ns: int) -> np.ndarray | None:
         """States to try instead of the regressor's, (N, S), or None when there is nothing to try.
 
-        ids: (N,); regressed: (N, S), the regressor's states. A remembered state is pulled towards the regressor's by what `decay`
-        leaves of it; people without one, or unseen for longer than `max_gap_s`, get the regressor's.
+        ids: (N,); regressed: (N, S), the regressor's states. A remembered state is drawn towards the regressor's: the fraction
+        `decay` of their difference remains per FRAME_S. People without one, or unseen for longer than `max_gap_s`, get the regressor's.
         """
         now, age_s, (ended,) = self._recall(ids, stamp_ns, self.config.max_gap_s)
         if self.config.decay == 0 or not len(now):

@@ -1,6 +1,6 @@
-"""A page in the browser: the camera's picture, people in 3D, curves. What is shown comes from whoever calls; no ROS here.
+"""A page in the browser: the camera's image, people in 3D, curves. The caller provides what is shown; no ROS here.
 
-viser (Apache-2.0) serves the page from its wheel: it works without internet. It is imported here alone, and only when used.
+viser (Apache-2.0) serves the page from its wheel: it works without internet. It is imported only here, and only when used.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hmr_ros.rotation import rotmat_to_quat
 WINDOW = 300
 """Frames in the curves."""
 FRUSTUM_M = 0.5
-"""Size of the camera's pyramid, metres."""
+"""Size of the camera's frustum, metres."""
 PICTURE_WIDTH_PX = 640
-"""Pictures are sent no wider than this: a page is smaller, and every browser gets every picture."""
+"""Images are sent no wider than this: the page shows them smaller, and every browser gets every image."""
 
 
 class History:
-    """The last frames' numbers."""
+    """The last frames' values, for the curves."""
 
     NAMES = ("latency_ms", "steps", "loss_before", "loss_after")
 
@@ -33,7 +33,7 @@ class History:
         self._rows: deque[tuple[float, ...]] = deque(maxlen=window)
 
     def add(self, time_s: float, *, latency_ms: float, steps: float, loss_before: float, loss_after: float) -> None:
-        """NaN where a frame has no such number. A time before the last one (a bag that loops) starts over."""
+        """NaN where a frame has no such value. A time not after the last one (a bag that loops) starts over."""
         if self._rows and time_s <= self._rows[-1][0]:
             self._rows.clear()
         self._rows.append((time_s, latency_ms, steps, loss_before, loss_after))
@@ -49,7 +49,7 @@ class WebView:
     """One page, the same for every browser. Methods may be called from any one thread."""
 
     def __init__(self, host: str, port: int, faces: np.ndarray):
-        """faces: (F, 3), of all bodies. A taken port is passed over for the next free one; see `url`."""
+        """faces: (F, 3), the same for all bodies. If the port is taken, the next free one is used; see `url`."""
         viser = _import_viser()
         self._faces = faces
         self._server = viser.ViserServer(host=host, port=port, label="hmr", verbose=False)
@@ -62,7 +62,7 @@ class WebView:
 
     @property
     def watched(self) -> bool:
-        """Somebody has the page open."""
+        """Whether anyone has the page open."""
         return bool(self._server.get_clients())
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class WebView:
             self._lower_floor(float(vertices[..., 2].min()))
 
     def show_camera(self, camera: Camera | None, picture: np.ndarray | None) -> None:
-        """The pyramid of the camera with its picture, (H, W, 3) RGB. None: the camera's place is not known here."""
+        """Show the camera's frustum with its picture, (H, W, 3) RGB. camera None: hide it, because the camera's place is not known."""
         if camera is None:
             self._set_visible(self._frustum, False)
             return
@@ -141,7 +141,7 @@ class WebView:
         return mesh, scene.add_label(f"/ids/{person_id}", str(person_id))
 
     def _lower_floor(self, lowest_m: float) -> None:
-        """The grid lies under the lowest foot seen so far: only to judge distances by."""
+        """Keep the grid under the lowest foot seen so far; it only helps to judge distances."""
         if self._floor_m is not None and lowest_m >= self._floor_m:
             return
         self._floor_m = lowest_m
@@ -160,7 +160,7 @@ _CURVES = {
     "Optimisation steps": ("steps",),
     "Loss before and after optimisation": ("loss_before", "loss_after"),
 }
-"""Title: the columns drawn together."""
+"""By title, the columns drawn in one plot."""
 _COLOURS = ("#d9622b", "#2b7bd9")
 
 
@@ -179,6 +179,6 @@ def _import_viser():
         import viser
     except ImportError as error:
         raise ConfigError(f"the viewer needs viser, which cannot be imported ({error}): pip install viser") from error
-    # Browsers open connections ahead of need and close them unused; that is no error to print a traceback of.
+    # Browsers open spare connections and close them unused: not an error that deserves a traceback.
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     return viser

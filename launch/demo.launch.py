@@ -1,8 +1,8 @@
-"""The node beside a camera that plays a file in a loop, or is a real one:
+"""Start the node and a camera publisher, which plays a file in a loop or a real camera:
 
 ros2 launch hmr_ros demo.launch.py source:=/path/to/clip.mp4 viewer:=true
 
-Takes every argument of hmr.launch.py too; with image_transport:=compressed big pictures reach the node as JPEG.
+Takes every argument of hmr.launch.py too; with image_transport:=compressed large images reach the node as JPEG.
 """
 
 import os
@@ -16,10 +16,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 ARGUMENTS = {
-    "source": ("", "Video, image, folder of images, or a camera's index (0, 1 ...); empty: the clip that ships."),
+    "source": ("", "Video, image, folder of images, or a camera's index (0, 1 ...); empty: the demo clip."),
     "rate": ("1.0", "Playback speed; 0.5 is half speed."),
-    "image": ("/camera/image_raw", "Topic to play on."),
-    "camera_info": ("/camera/camera_info", "Topic of the camera's CameraInfo."),
+    "image": ("/camera/image_raw", "Image topic to publish on."),
+    "camera_info": ("/camera/camera_info", "CameraInfo topic to publish on."),
 }
 
 

@@ -1,8 +1,8 @@
 """Start the node:  ros2 launch hmr_ros hmr.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
 
-The node configures and activates itself (autostart:=false leaves that to a lifecycle manager). Arguments left empty keep
-what the parameter file says, and what that does not say is the node's default. For several cameras, include this file once
-for each, with a namespace of its own.
+The node configures and activates itself (autostart:=false leaves that to a lifecycle manager). An argument left empty
+keeps the value of the parameter file, or the node's default where the file has none. For several cameras, include this file
+once for each, with a namespace of its own.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ from hmr_ros.ros.node_config import NodeConfig
 GRAPH = {
     "image": ("image", "Image topic, without /compressed."),
     "camera_info": ("camera_info", "CameraInfo topic of that camera."),
-    "depth": ("", "Depth image registered to the colour image; given, people's distance is measured (use_depth)."),
-    "detections": ("", "People found elsewhere (vision_msgs/Detection2DArray); given, we do not search."),
+    "depth": ("", "Depth image registered to the colour image; if given, people's distance is measured (use_depth)."),
+    "detections": ("", "Detection2DArray topic (vision_msgs); if given, only its boxes are searched (use_detections)."),
     "namespace": ("", "Namespace of the node and its topics; one per camera."),
     "name": ("hmr", "Name of the node; its outputs are below it: /<namespace>/<name>/smpl ..."),
 }
@@ -52,14 +52,14 @@ SETTINGS = {
 PROCESS = {
     "params_file": ("", "Parameter file (YAML); empty: config/hmr.yaml of this package."),
     "use_sim_time": ("false", "Take the time from /clock, as with Gazebo or `ros2 bag play --clock`."),
-    "respawn": ("false", "Start the node again when it ends unasked."),
+    "respawn": ("false", "Start the node again when its process ends unexpectedly."),
     "viewer": ("false", "Serve a live view to the browser (needs viser); the log says at which address."),
     "rviz": ("false", "Open RViz with every output of the node (needs rviz2)."),
     "log_level": ("info", "debug, info, warn or error."),
 }
 
 RVIZ_TOPICS = ("markers", "overlay", "poses", "mesh", "smpl")
-"""Outputs that config/hmr.rviz shows, of a node /hmr."""
+"""Outputs that config/hmr.rviz shows, of a node named /hmr."""
 
 ROWS = {
     name: (item, default) for config in (NodeConfig(), PipelineConfig()) for name, item, default in describe(config)
@@ -143,7 +143,7 @@ def rviz(given: dict[str, str], use_sim_time: dict[str, bool]) -> Node:
 
 
 def parse(argument: str, text: str):
-    """The text of an argument as the type its parameter has, so that deadline_ms:=30 is 30.0."""
+    """Convert the text of an argument to its parameter's type, so that deadline_ms:=30 is 30.0."""
     kind = type(ROWS[SETTINGS[argument]][1])
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)

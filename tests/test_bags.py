@@ -219,7 +219,7 @@ def test_results_are_also_plain_mcap(tmp_path):
 
 
 def test_a_bag_is_never_written_over(tmp_path):
-    with pytest.raises(BagError, match="there already"):
+    with pytest.raises(BagError, match="already exists"):
         check_can_write(tmp_path)
 
 

@@ -44,7 +44,7 @@ def test_what_fails_after_the_engines_is_listed_and_the_rest_still_runs(tmp_path
     python.chmod(0o755)
     env = {**os.environ, "PYTHON": str(python)}
     done = subprocess.run([SCRIPT, tmp_path / "results"], env=env, capture_output=True, text=True)
-    assert done.returncode == 1 and "not so: node resnet50 node_keypoints;" in done.stdout
+    assert done.returncode == 1 and "failed: node resnet50 node_keypoints;" in done.stdout
     assert "hmr_ros.ros.demo" in (tmp_path / "results" / "demo.txt").read_text()
 
 

@@ -1,4 +1,4 @@
-"""The inner loop: one step of test-time optimisation, used as it stands by training, evaluation and export."""
+"""The inner loop: one step of test-time optimisation. Training, evaluation and export all use this code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def adapt_step(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One preconditioned gradient step on each person's own state.
 
-    `prediction` is `state` decoded, so `state` must require a gradient. Returns the new state (B, S) and the objective (B,)
+    `prediction` must be decoded from `state`, which must require a gradient. Returns the new state (B, S) and the objective (B,)
     *before* the step. `create_graph` keeps second derivatives.
     """
     loss = objective(prediction, target, weights)
@@ -30,9 +30,9 @@ def adapt(
     model: MetaHmr, state: Tensor, features: Tensor, bbox_info: Tensor, target: Target, weights: Tensor,
     body: BodyArrays, steps: int, create_graph: bool = False,
 ) -> Iterator[Prediction]:  # fmt: skip
-    """The prediction before any step and after each of `steps` steps: steps + 1 of them.
+    """Yield the prediction before any step and after each of `steps` steps: steps + 1 predictions.
 
-    weights: (5,), the objective's term weights; or (2, 5), those of the first step and those of all that follow.
+    weights: (5,), the objective's term weights; or (2, 5), those of the first step and those of all later steps.
     """
     if not state.requires_grad:
         state = state.detach().requires_grad_()

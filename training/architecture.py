@@ -1,4 +1,4 @@
-"""Models as checkpoints and bundles describe them: by the `config.model` of the run that made them."""
+"""Build models from the `config.model` settings that checkpoints and bundles store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.model import MetaHmr
 
 
 def model_of(settings: dict) -> MetaHmr:
-    """An untrained model of this architecture."""
+    """An untrained model. settings: the `config.model` of a training run."""
     weights = torch.ones(len(TERMS))
     if "backbone" in settings:
         return make_image_model(image_config(settings), weights)

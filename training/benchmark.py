@@ -1,15 +1,15 @@
-"""How much faster the shipped optimisation is than what it replaces: `python -m training.benchmark --json FILE`.
+"""Speed of the shipped test-time optimisation (TTO) against what it replaces: `python -m training.benchmark --json FILE`.
 
-Everything is timed in one run, on one person unless it says otherwise, by medians:
+All times are medians, measured in one run, on one person unless stated otherwise:
 
     shipped            the bundle on ONNX Runtime: encode, regress, some adaptation steps, readout (`hmr_ros.tools.benchmark`)
-    regression only    the same without the steps
+    regression only    the same without the adaptation steps
     torch eager        the same model and steps in torch, as in training
-    published TTO      Nie et al. 2024 at test time: ResNet-50 at 256x192 and a head of HMR's that iterates 10 times, with an
-                       auxiliary network of its own; one gradient step on the head, then Adam on *every* weight of the main one
+    published TTO      Nie et al. 2024 at test time: ResNet-50 at 256x192 and an HMR head that iterates 10 times, with a separate
+                       auxiliary network; one gradient step on the head, then Adam on *every* weight of the main network
 
-Weights of the torch networks are untrained, for time does not depend on them, so Adam's steps are counted, not stopped by the published
-tolerance; and they fit our body's 23 keypoints, which takes less than the full mesh that the published code poses in every step.
+The torch networks are untrained, because their weights do not affect the time. Adam therefore takes a fixed number of steps instead of
+stopping at the published tolerance. All fit our body's 23 keypoints, which is cheaper than the published code's full mesh per step.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from training.model import MetaHmr, Prediction
 
 PUBLISHED = ImageModelConfig(backbone="resnet50", auxiliary_backbone="resnet50", head="hmr", iterations=10)
 TINY = EftConfig(scope="full", lr=1e-6)
-"""Steps so small that untrained weights stay finite; tolerance 0: never stops early."""
+"""Steps so small that untrained weights stay finite; its tolerance of 0 never stops early."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class BenchmarkConfig:
     steps: int = 5
     """Adaptation steps of the shipped bundle."""
     adam_steps: int = 14
-    """Of the published optimisation, after its first step on the head; 14 is its maximum."""
+    """Adam steps of the published optimisation, after its first step on the head; its maximum is 14."""
     repeats: int = 300
-    """Calls of whatever takes milliseconds."""
+    """Timed calls of the shipped bundle; torch eager: a tenth."""
     published_repeats: int = 3
-    """Times the published optimisation is run, with one thread and with all cores."""
+    """Timed runs of the published optimisation, each with one thread and with all cores."""
 
 
 def benchmark(config: BenchmarkConfig) -> dict:
@@ -132,9 +132,10 @@ def published_ms(config: BenchmarkConfig, threads: int) -> float:
 
 
 def published_tto(model: ImageMetaHmr, seen: dict[str, dict[str, Tensor]], body: BodyArrays, steps: int) -> Prediction:
-    """Moves `model`'s weights: one step on the head's with the auxiliary network's pseudo truth, `steps` on all of the main one's without.
+    """Optimise `model`'s weights in place: one step on the head with the auxiliary network's pseudo ground truth, then `steps` on the
+    whole main network without it.
 
-    seen: as `export.example_inputs` gives it.
+    seen: as `export.example_inputs` returns it.
     """
     crop, fit = seen["encode"]["crop"], seen["adapt"]
     box, weights = fit["bbox_info"], fit["loss_weights"]
@@ -180,7 +181,7 @@ def table(result: dict) -> str:
     ]  # fmt: skip
     lines = [f"{name:34s} {ms:10.2f} ms  {ratio}" for name, ms, ratio in rows]
     return "\n".join([*lines, f"published TTO: {published['steps']}; {published['network']}",
-                      f"8 people cost {result['people_ratio']} times 1"])  # fmt: skip
+                      f"8 people take {result['people_ratio']} times as long as 1"])  # fmt: skip
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""How fast the graphs are on a GPU, against everything else that could run them: `python -m training.benchmark_gpu --json FILE`.
+"""Speed of the graphs on a GPU, compared with all other runtimes for them: `python -m training.benchmark_gpu --json FILE`.
 
 For 1, 2, 4 and 8 people, in one run: every graph on TensorRT, on ONNX Runtime's CUDA and CPU providers, and as PyTorch modules, eager and
-compiled. Times are from numpy arrays to numpy arrays, as the node has them (median / p99); on TensorRT also the time on the GPU alone, by
-CUDA events, and the share of the roofline that it reaches: what the graph costs at least (`graph_cost`), taken whole and layer by layer,
-at the matrix rate and the bandwidth measured on this GPU. What is missing is named, not left out in silence.
+compiled. Times are from numpy arrays to numpy arrays, as in the node (median / p99). On TensorRT also: the time on the GPU alone, by CUDA
+events, and the share of the roofline that it reaches: the graph's minimum cost (`graph_cost`), taken whole and layer by layer, at the
+matrix rate and the bandwidth measured on this GPU. Whatever cannot be measured here is listed with the reason.
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ COMPILED = "torch.compile"
 class BenchmarkConfig:
     bundle: str = "default"
     backbone: str = ""
-    """Time an untrained bundle with this image backbone instead (resnet50, hrnet_w48...): weights do not change the time."""
+    """Time an untrained bundle with this image backbone instead (resnet50, hrnet_w48...); weights do not affect the time."""
     body: str = "open"
     people: tuple[int, ...] = (1, 2, 4, 8)
     compile_people: tuple[int, ...] = (1, 2, 4, 8)
-    """Numbers of people that PyTorch is compiled for: each graph takes it a good part of a minute."""
+    """Numbers of people to compile PyTorch for: a good part of a minute per graph."""
     steps: int = 5
-    """Adaptation steps that a frame is said to take."""
+    """Adaptation steps per frame, for the reported frame rates."""
     repeats: int = 200
     precision: str = "fp16"
-    """Of the encoder on TensorRT."""
+    """Precision of the encoder on TensorRT."""
     engine_cache: str = ""
     json: Path | None = None
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """What this machine does at best, measured."""
+    """Peak rates of this machine, as measured."""
 
     fp16_flops_per_s: float
     fp32_flops_per_s: float
     bytes_per_s: float
 
     def share(self, cost: Cost | list[Cost], half: bool, ms: float) -> float:
-        """Of `ms`, how much the work takes at least: as one piece, or piece after piece."""
+        """Minimum time of the work by the roofline, as a share of `ms`: as one piece, or piece after piece."""
         flops_per_s = self.fp16_flops_per_s if half else self.fp32_flops_per_s
         pieces = cost if isinstance(cost, list) else [cost]
         return sum(piece.least_ms(flops_per_s, self.bytes_per_s) for piece in pieces) / ms
@@ -117,7 +117,7 @@ def benchmark(config: BenchmarkConfig) -> dict:
 
 
 def _contenders(config: BenchmarkConfig, body: BodyModel, bundle: Bundle) -> tuple[dict[str, dict[str, Graph]], dict]:
-    """Everything that can run the graphs here, and why the rest cannot."""
+    """Every runtime that can run the graphs here, and why the others cannot."""
     contenders: dict[str, dict[str, Graph]] = {}
     missing: dict[str, str] = {}
     for backend in BACKENDS:
@@ -170,9 +170,9 @@ class TorchGraph:
         return dict(zip(self._outputs, (value.detach().cpu().numpy() for value in answer)))
 
     def _prepare(self, values: list[torch.Tensor]) -> Callable:
-        """Traced with its gradient made explicit, as for ONNX: torch.compile does not enter torch.autograd.grad."""
+        """Trace with explicit gradient operations, as for ONNX: torch.compile does not enter torch.autograd.grad."""
         traced = make_fx(lambda *inputs: self._module(*inputs))(*values)
-        mode = "reduce-overhead" if self._device == "cuda" else "default"  # the former: CUDA graphs
+        mode = "reduce-overhead" if self._device == "cuda" else "default"  # reduce-overhead: CUDA graphs
         return torch.compile(torch.no_grad()(traced), mode=mode, dynamic=False)
 
     def bind(self, inputs: dict[str, np.ndarray]) -> TorchGraph:
@@ -186,7 +186,7 @@ def model_in(bundle: Bundle) -> MetaHmr:
 
 
 def untrained_bundle(config: BenchmarkConfig, folder: Path) -> Path:
-    """A bundle whose encoder reads images, with weights as they are before training."""
+    """Write a bundle whose encoder reads images, with untrained weights."""
     torch.manual_seed(0)
     settings = ImageModelConfig(backbone=config.backbone)
     model = ImageMetaHmr(settings, torch.ones(len(TERMS)))
@@ -197,7 +197,7 @@ def untrained_bundle(config: BenchmarkConfig, folder: Path) -> Path:
 
 
 def example_inputs(bundle: Bundle, people: int) -> dict[str, dict[str, np.ndarray]]:
-    """The golden inputs, as many people of them, without the body; people in a picture of PICTURE for `look`."""
+    """The golden inputs, repeated for this many people, without the body; for `look`, people in a picture of size PICTURE."""
     inputs = {}
     for name in bundle.graphs:
         golden = {n: a for n, a in bundle.golden(name)[0].items() if n not in BODY_INPUTS}
@@ -210,7 +210,7 @@ def example_inputs(bundle: Bundle, people: int) -> dict[str, dict[str, np.ndarra
 
 
 def measure_peaks(device: str, side: int = 8192, copied: int = 1 << 30) -> Peaks:
-    """Matrix rates of side x side products, without TF32, and the bandwidth of a copy, which reads and writes."""
+    """Measure the rates of side x side matrix products, without TF32, and the bandwidth of a copy, which reads and writes."""
     torch.backends.cuda.matmul.allow_tf32 = False
 
     def flops_per_s(dtype: torch.dtype) -> float:
@@ -254,7 +254,7 @@ def _statistics(ms: list[float]) -> dict[str, float]:
 
 
 def _frames_per_s(stages: dict[str, dict], steps: int) -> dict[str, float]:
-    """Frames that encode (`look`, where there is one) + regress + steps + readout leave time for, by contender."""
+    """Frames per second by contender, for frames of encode (`look`, if in the bundle) + regress + steps + readout."""
     calls = {LOOK: 1, "encode": int(LOOK not in stages), "regress": 1, "adapt": steps, "readout": 1}
     return {
         who: 1000 / sum(calls[name] * row[who]["median_ms"] for name, row in stages.items()) for who in stages["adapt"]
@@ -262,7 +262,7 @@ def _frames_per_s(stages: dict[str, dict], steps: int) -> dict[str, float]:
 
 
 def table(result: dict) -> str:
-    """Markdown: times, ratios to TensorRT (or to the first there is), share of the roofline."""
+    """Markdown: times, ratios to TensorRT (or to the first available contender), share of the roofline."""
     rows = result["rows"]
     whos = list(next(iter(rows.values()))["adapt"])
     base = whos[0]

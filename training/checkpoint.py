@@ -1,8 +1,8 @@
-"""A training run as one safetensors file: weights, optimiser, and in its metadata the step, the settings, the commit and the data.
+"""A training run as one safetensors file: weights, optimiser state, and as metadata the step, the settings, the commit and the data.
 
 model/<name>                   weights
 optimizer/<parameter>/<name>   the optimiser's moments
-metadata: step, run            `run` is the JSON that `training.train.Run` describes itself with
+metadata: step, run            `run` is JSON, by which `training.train.Run` describes itself
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Checkpoint(NamedTuple):
 
 
 def load(path: Path) -> Checkpoint:
-    """Read `save`'s file."""
+    """Read a file written by `save`."""
     if not path.is_file():
         raise FileNotFoundError(
             f"no checkpoint at {path.resolve()}: `python -m training.train` writes one into its --out"
@@ -65,6 +65,6 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The project's commit, with a mark when files differ from it."""
+    """The project's git commit, marked "-dirty" when files differ from it."""
     answer = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"

@@ -1,8 +1,8 @@
-"""A bundle's large weights, kept once for all of its graphs and in half precision.
+"""Store a bundle's large weights only once for all of its graphs, in half precision.
 
-An encoder of pictures is in four graphs, with and without the cutting of crops, in float32 and in float16: 70 MB where 12 do.
-So its weights are rounded to float16 before anything is made of them, the golden pair included, and lie in one file that all graphs
-point to (ONNX external data). Graphs that compute in float32 widen them when they are loaded: runtimes fold that away.
+An image encoder is in four graphs, with and without cropping, in float32 and in float16: 70 MB where 12 MB are enough.
+So its weights are rounded to float16 before the graphs and the golden pair are made, and stored in one file that all graphs
+refer to (ONNX external data). Graphs that compute in float32 cast them back; runtimes fold the cast away when they load the graph.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch import nn
 from hmr_ros.bundle import WEIGHTS
 
 LARGE = 1024
-"""Tensors of fewer values stay where they are."""
+"""Tensors with fewer values stay in the graph files."""
 ALIGNMENT = 64
-"""Bytes, of a tensor's place in the file."""
+"""Of each tensor in the shared file, bytes."""
 
 
 @torch.no_grad()
 def round_weights(network: nn.Module) -> None:
-    """Normalisations folded into the convolutions before them, then every matrix and kernel rounded to what float16 has."""
+    """Fold normalisations into the convolutions before them, then round every matrix and kernel to float16 values."""
     before: nn.Module | None = None
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
@@ -39,7 +39,7 @@ def round_weights(network: nn.Module) -> None:
 
 
 def fold(convolution: nn.Conv2d, normalisation: nn.BatchNorm2d) -> None:
-    """Have `convolution` do the scaling; `normalisation` keeps the shift, and is one that an exporter folds without rounding."""
+    """Move the scaling into `convolution`; `normalisation` keeps only the shift, which an exporter folds without rounding."""
     scale = normalisation.weight / torch.sqrt(normalisation.running_var + normalisation.eps)
     convolution.weight *= scale[:, None, None, None]
     normalisation.bias -= scale * normalisation.running_mean
@@ -51,7 +51,7 @@ def fold(convolution: nn.Conv2d, normalisation: nn.BatchNorm2d) -> None:
 
 
 def share_weights(graphs: Collection[Path]) -> None:
-    """Move the large tensors that float16 holds exactly out of the files into one beside them, each once."""
+    """Move large tensors that float16 represents exactly out of the graphs into one file beside them, each only once."""
     places: dict[bytes, int] = {}
     store = bytearray()
     for path in graphs:
@@ -83,7 +83,7 @@ def share_weights(graphs: Collection[Path]) -> None:
 
 
 def exact_half(tensor: TensorProto) -> np.ndarray | None:
-    """The values in float16, where they are many and it holds them exactly."""
+    """The values in float16, if there are at least LARGE and float16 represents them exactly; else None."""
     if np.prod(tensor.dims) < LARGE or tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
         return None
     values = numpy_helper.to_array(tensor)
@@ -93,7 +93,7 @@ def exact_half(tensor: TensorProto) -> np.ndarray | None:
 
 
 def point_to(tensor: TensorProto, half: np.ndarray, offset: int) -> None:
-    """Make `tensor` one of float16 whose values lie in WEIGHTS."""
+    """Turn `tensor` into a float16 tensor whose values are in the file WEIGHTS."""
     tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
     set_external_data(tensor, WEIGHTS, offset, half.nbytes)
     tensor.ClearField("raw_data")

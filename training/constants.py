@@ -1,4 +1,4 @@
-"""Small constants, each copied to a device once: every copy of one makes the processor wait, and no CUDA graph can be made of it."""
+"""Small constants, copied to each device only once: such a copy makes the CPU wait, and cannot be captured in a CUDA graph."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from torch import Tensor
 
 @cache
 def constant(values: tuple, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers, or tuples of them, as a tensor. Not to be written to."""
+    """Numbers, or tuples of them, as a tensor. Cached, so do not write to it."""
     return torch.tensor(values, dtype=dtype, device=device)

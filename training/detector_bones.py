@@ -1,8 +1,8 @@
-"""How BlazePose's own 3D errs, bone by bone: it shortens what points along the view, the more the surer it is not.
+"""Errors of BlazePose's own 3D, bone by bone: it shortens bones that point along the view, more so where it is less certain.
 
-What a landmark network says of depth is a guess between all that would look alike, so it lies nearer to the middle than the truth
-does. `python -m training.detector_loop --report FILE` measures that on rendered people (`measure`); photographs mislead it less, so
-the model draws a severity for each person.
+A landmark network's depth is a guess between all poses that would look alike, so it is biased towards their mean.
+`python -m training.detector_loop --report FILE` measures that on rendered people (`measure`). On photographs the bias is smaller,
+so a severity is drawn for each person.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from training.draws import Draw
 
 
 class Bone(NamedTuple):
-    """What becomes of one kind of bone in the detector's 3D, at full severity. Axes: the ray to the person is z."""
+    """Errors of one kind of bone in the detector's 3D, at full severity. Axes: the ray to the person is z."""
 
     across: float
-    """Length across the view, as a fraction of the true one."""
+    """Detected length across the view, as a fraction of the true one."""
     along: float
     """The same along the view."""
     sigma_across_m: float
@@ -39,10 +39,10 @@ BONES = {
     "shank": Bone(0.88, 0.60, 0.030, 0.085),
     "foot": Bone(0.70, 0.30, 0.030, 0.050),
 }
-"""Rounded from `measure` on 889 renders of held-out poses (1,500 of varied poses say the same within 0.1, but for the head: 0.7). Across the view the errors are taken as half of what renders show: the rest is
-people who are seen facing the wrong way."""
+"""Rounded from `measure` on 889 renders of held-out poses (1,500 of varied poses agree within 0.1, except for the head: 0.7).
+Errors across the view are half of those on renders: the rest comes from people detected facing the wrong way."""
 SEVERITY = 0.2, 1.1
-"""Between photographs that the network knows and renders that it does not."""
+"""Range: from photographs, which the network was trained on, to renders, which it was not."""
 _CHILD_OF = {
     "elbow": "upper_arm", "wrist": "forearm", "knee": "thigh", "ankle": "shank", "heel": "foot", "big_toe": "foot",
     "small_toe": "foot", "nose": "head", "eye": "head", "ear": "head",
@@ -55,10 +55,10 @@ LEFT_HIP, RIGHT_HIP, LEFT_SHOULDER, RIGHT_SHOULDER = (
 
 
 def bone_rows() -> tuple[np.ndarray, list[str]]:
-    """(23, 23) from keypoints about their hips' centre to bones, and the kind of each.
+    """Matrix (23, 23) from keypoints relative to the hips' centre to bones, and the kind of each bone.
 
-    A keypoint's row is the bone that ends there. Half of the hips' line (the left one's row) says where both are, so the right one's
-    row is the trunk's; the shoulders' line likewise, and the right one's row is the hips' centre, which stays where it is.
+    A keypoint's row is the bone that ends there. The left hip's row is half of the line between the hips; with their centre it determines
+    both, so the right hip's row is free for the trunk. Likewise for the shoulders; the right one's row is the hips' centre, without error.
     """
     names = skeleton.KEYPOINT_NAMES
     rows, kinds = np.eye(len(names)), [""] * len(names)
@@ -81,7 +81,7 @@ def bone_rows() -> tuple[np.ndarray, list[str]]:
 
 
 class BoneErrors:
-    """Draws such errors. device: where they are drawn."""
+    """Adds random errors as in BONES. device: where they are drawn."""
 
     def __init__(self, device: torch.device):
         rows, kinds = bone_rows()
@@ -96,7 +96,7 @@ class BoneErrors:
         self.sigma = constant([(b.sigma_across_m, b.sigma_across_m, b.sigma_along_m) for b in known])
 
     def __call__(self, points: Tensor, uniform: Draw, normal: Draw) -> Tensor:
-        """points: (B, 23, 3) metres from the hips' centre, the ray to the person as z. Returns the same as the detector has them."""
+        """points: (B, 23, 3) metres from the hips' centre, the ray to the person as z. Returns them as the detector reports them."""
         batch = len(points)
         severity = SEVERITY[0] + (SEVERITY[1] - SEVERITY[0]) * uniform(batch, 1)
         shortening = 1 - severity * (1 - self.along / self.across) + 0.12 * normal(batch, len(self.across))
@@ -107,7 +107,7 @@ class BoneErrors:
 
 
 def measure(seen: np.ndarray, true: np.ndarray) -> dict[str, Bone]:
-    """What `BONES` is made of. (N, 23, 3) metres both, the ray to the person as z, each about its own hips' centre."""
+    """Measure what `BONES` is rounded from. Both (N, 23, 3) metres, the ray to the person as z, from their own hips' centre."""
     rows, kinds = bone_rows()
     seen, true = (np.einsum("ij,njk->nik", rows, x) for x in (seen, true))
     found = {}
@@ -125,7 +125,7 @@ def measure(seen: np.ndarray, true: np.ndarray) -> dict[str, Bone]:
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Robust slope of y on x through the origin, and the residual's standard deviation as its median tells it."""
+    """Robust slope of y on x through the origin, and the residual's standard deviation, estimated from its median."""
     weight = np.ones(len(x))
     for _ in range(20):
         slope = (weight * x * y).sum() / (weight * x * x).sum()

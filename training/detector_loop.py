@@ -1,9 +1,9 @@
-"""What the real keypoint detector says about people whose truth is known: our body rendered, then BlazePose on the picture.
+"""Run the real keypoint detector on people with known ground truth: render our body, then run BlazePose on the picture.
 
     python -m training.detector_loop --split train --count 6000 --out runs/detector_loop_train.npz
     python -m training.detector_loop --report runs/detector_loop_train.npz
 
-Interrupted, the same command goes on from where it was; a larger --count adds to what is there.
+After an interruption, the same command continues where it stopped; a larger --count adds people.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from training.render_person import SIDE_PX, Backgrounds, PersonRenderer, crop_ca
 from training.synthesis import Poses, random_bodies
 
 SHARD = 250
-"""People per file while generating; a run killed loses at most as many."""
+"""People per file while generating; a killed run loses at most this many."""
 ARRAYS = {
     "rotmat": (24, 3, 3), "betas": (10,), "transl": (3,), "K": (3, 3),
     "keypoints_3d": (23, 3), "keypoints_2d": (23, 2),
     "found": (), "score": (), "uv": (23, 2), "confidence": (23,), "world": (23, 3),
 }  # fmt: skip
-"""What is stored of each person, float32 (`found`: bool), with its shape. Truth: SMPL parameters and keypoints in the optical
-frame (metres), K of the picture (SIDE_PX square), keypoints in normalised image coordinates. Detected: the same coordinates,
+"""What is stored for each person, float32 (`found`: bool), with its shape. Ground truth: SMPL parameters and keypoints in the optical
+frame (metres), K of the picture (SIDE_PX square), keypoints in normalised image coordinates. Detected: uv in the same coordinates,
 confidence (zero outside the picture), BlazePose's world landmarks (metres, from the hips' centre, along the camera's axes);
 zeros where nobody was found."""
 
@@ -49,23 +49,23 @@ class DetectorLoopConfig:
     data: Path = Path("../shared/data/mocap")
     """Folder with `poses_cmu_train.npz` and `poses_cmu_val.npz`."""
     split: Literal["train", "val"] = "train"
-    """Poses of val are taken as they are, those of train are varied as in training."""
+    """Poses of val are used unchanged, those of train are augmented as in training."""
     count: int = 6000
     """People to render."""
     out: Path = Path("runs/detector_loop_train.npz")
     backgrounds: Path = Path("../shared/data/render/backgrounds")
-    """Folder of pictures to stand before."""
+    """Folder of background pictures."""
     seed: int = 0
     look: int = 0
-    """Only draw this many, with what was detected, into --out with the ending .png."""
+    """Only draw this many people and their detected keypoints, into --out with suffix .png."""
     report: Path | None = None
     """Only print statistics of this file."""
 
 
 class SingleLook:
-    """BlazePose on pictures that have nothing to do with each other, each filled by one person: no tiles, no tracking.
+    """BlazePose on unrelated pictures, each filled by one person: no tiles, no tracking.
 
-    Otherwise as `hmr_ros.keypoints.blazepose` looks at newcomers.
+    Otherwise as `hmr_ros.keypoints.blazepose` treats people whom it does not track yet.
     """
 
     def __init__(self, min_score: float):
@@ -117,7 +117,7 @@ class Loop:
         seen = self.detector(picture)
         if seen is not None:
             inside = ((seen.uv >= -0.5) & (seen.uv < SIDE_PX - 0.5)).all(axis=-1)
-            # Confidences as they are: whoever reads the data applies the threshold.
+            # Confidences are stored unchanged: the reader of the data applies the threshold.
             confidence = skeleton.from_blazepose(np.where(inside, seen.confidence, 0)[:, None])[:, 0]
             record |= {"found": True, "score": seen.score, "confidence": confidence}
             record |= {
@@ -128,7 +128,7 @@ class Loop:
 
 
 def generate(config: DetectorLoopConfig) -> None:
-    """Shard by shard into a folder beside `out`, then all of them into `out`."""
+    """Write shards into a folder beside `out`, then merge them into `out`."""
     folder = config.out.with_suffix(".shards")
     folder.mkdir(parents=True, exist_ok=True)
     body = load_body("open")
@@ -156,7 +156,7 @@ def generate(config: DetectorLoopConfig) -> None:
 
 
 def claim(folder: Path, about: dict[str, str]) -> None:
-    """Shards of different settings must not be mixed."""
+    """Record the shards' settings in `folder`. Raises ValueError if it holds others."""
     path = folder / "about.json"
     if path.is_file() and json.loads(path.read_text()) != about:
         raise ValueError(
@@ -166,7 +166,7 @@ def claim(folder: Path, about: dict[str, str]) -> None:
 
 
 def save(path: Path, records: list[dict]) -> None:
-    """All people's arrays under their names; the file appears only when it is complete."""
+    """Write all people's arrays under their names; the file appears only when it is complete."""
     types = {name: bool if name == "found" else np.float32 for name in ARRAYS}
     write(path, {name: np.array([record[name] for record in records], types[name]) for name in ARRAYS})
 
@@ -185,7 +185,7 @@ def write(path: Path, arrays: dict) -> None:
 def load(path: Path, shape_space: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of ARRAYS, each with a leading axis of people. Raises ValueError when `path` is not such a file.
 
-    shape_space: of the body that betas are to be of, where they are to be used.
+    shape_space: the required shape space of the betas; None if they are not used.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -194,7 +194,7 @@ def load(path: Path, shape_space: str | None = None) -> dict[str, np.ndarray]:
     with np.load(path) as data:
         missing = [name for name in ARRAYS if name not in data]
         if missing:
-            raise ValueError(f"{path} is not of training.detector_loop: it lacks {', '.join(missing)}")
+            raise ValueError(f"{path} was not made by training.detector_loop: it lacks {', '.join(missing)}")
         arrays = {name: data[name] for name in ARRAYS}
         about = json.loads(str(data["about"])) if "about" in data else {}
     if shape_space and about.get("shape_space") != shape_space:
@@ -209,7 +209,7 @@ def load(path: Path, shape_space: str | None = None) -> dict[str, np.ndarray]:
 
 
 def look(config: DetectorLoopConfig) -> Path:
-    """A sheet of pictures with what was detected: left blue, right red."""
+    """Draw a sheet of pictures with the detected keypoints: left blue, right red."""
     import cv2
 
     from hmr_ros.camera import Camera
@@ -241,7 +241,7 @@ def main(config: DetectorLoopConfig) -> None:
         try:
             generate(config)
         except KeyboardInterrupt:
-            tqdm.write("interrupted; the same command goes on from the last complete shard")
+            tqdm.write("interrupted; the same command continues from the last complete shard")
 
 
 if __name__ == "__main__":

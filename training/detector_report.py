@@ -1,4 +1,4 @@
-"""How the real detector errs, from the pairs that training.detector_loop makes: the figures that a noise model needs.
+"""Errors of the real detector, from the pairs that training.detector_loop makes: the figures that a noise model needs.
 
 2D errors are fractions of the person's size: the longer side of the true keypoints' extent. 3D is in metres unless it says mm.
 """
@@ -21,14 +21,14 @@ BONE_OF = {
     "nose": "head", "eye": "head", "ear": "head", "shoulder": "spine3", "elbow": "shoulder", "wrist": "elbow",
     "hip": "pelvis", "knee": "hip", "ankle": "knee", "big_toe": "ankle", "heel": "ankle",
 }  # fmt: skip
-"""The joint in whose frame a kind of keypoint's bias is told: the bone that the keypoint sits on."""
+"""The joint in whose frame the bias of each kind of keypoint is expressed: the bone that the keypoint lies on."""
 CONFIDENT = 0.5
 FEWEST = 20
-"""People found without whom there are no statistics."""
+"""People that must be found for statistics."""
 RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
 """Median length of a vector of two normal coordinates, over the standard deviation of one."""
 GONE = 0.15
-"""An error above this fraction of the person's size is no inaccuracy: the keypoint is somewhere else."""
+"""An error above this fraction of the person's size is not inaccuracy but an outlier."""
 CONFIDENCE_BINS = (0.0, 0.1, 0.5, 0.8, 0.95, 0.99, 1.0)
 
 
@@ -71,14 +71,14 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def projection_jacobian(xyz: np.ndarray) -> np.ndarray:
-    """How (x/z, y/z) moves with the point. (..., 3) to (..., 2, 3)."""
+    """Jacobian of (x/z, y/z) with respect to the point. (..., 3) to (..., 2, 3)."""
     x, y, z = np.moveaxis(xyz, -1, 0)
     zero, one = np.zeros_like(z), np.ones_like(z)
     return np.stack([np.stack([one, zero, -x / z], -1), np.stack([zero, one, -y / z], -1)], -2) / z[..., None, None]
 
 
 def fit_offset(moves: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """The constant d that makes moves @ d most like the residuals, by least distance (not its square, because of outliers).
+    """The constant d for which moves @ d is closest to the residuals, by least distance (not its square, because of outliers).
 
     moves: (N, 2, D), residual: (N, 2). Returns (D,).
     """
@@ -92,7 +92,7 @@ def fit_offset(moves: np.ndarray, residual: np.ndarray) -> np.ndarray:
 
 
 def bias(kind: str, data: dict, orientation: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where on the body the detector puts a kind of keypoint, relative to where ours is.
+    """Where on the body the detector puts a kind of keypoint, relative to our definition of it.
 
     orientation: (N, 24, 3, 3) of every joint in the optical frame; keep: (N, 23) which detections count.
     Returns the offset (3,) metres along the bone's rest axes, for the left side (outwards, up, forward), and the 2D errors
@@ -103,7 +103,7 @@ def bias(kind: str, data: dict, orientation: np.ndarray, keep: np.ndarray) -> tu
     for row in rows_of(kind):
         side = NAMES[row].split("_")[0] if "_" in NAMES[row] else "left"
         bone = BONE_OF[kind] if BONE_OF[kind] in skeleton.JOINT_NAMES else f"{side}_{BONE_OF[kind]}"
-        # The nose is on neither side; what is right of it is not wanted either.
+        # The nose is on the midline: its bias has no sideways part.
         flip = np.array([{"left": 1, "right": -1}[side] if kind != "nose" else 0, 1, 1])
         frame = orientation[keep[:, row], skeleton.JOINT_NAMES.index(bone)] * flip
         scale = size[keep[:, row], None]
@@ -115,9 +115,9 @@ def bias(kind: str, data: dict, orientation: np.ndarray, keep: np.ndarray) -> tu
 
 
 def fit_hip_widening(data: dict, joints: np.ndarray, keep: np.ndarray) -> dict[float, float]:
-    """Median 2D error of the hips if they lay this fraction of the hip joints' distance farther out, on each side.
+    """Median 2D error of the hips, by how far each is moved outwards, as a fraction of the hip joints' distance.
 
-    The canonical keypoints take 0: the joints themselves. joints: (N, 24, 3) optical frame.
+    The canonical keypoints use 0: the joints themselves. joints: (N, 24, 3) optical frame.
     """
     size = person_size(data["keypoints_2d"])
     medians = {}
@@ -138,7 +138,7 @@ def angle_deg(rotmat: np.ndarray) -> np.ndarray:
 
 
 def view_rotation(ray: np.ndarray) -> np.ndarray:
-    """The least rotation that turns the optical axis towards each ray. (N, 3) to (N, 3, 3)."""
+    """The smallest rotation that turns the optical axis towards each ray. (N, 3) to (N, 3, 3)."""
     ray = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
     x, y, z = ray.T
     cross = np.zeros((len(ray), 3, 3))
@@ -149,7 +149,7 @@ def view_rotation(ray: np.ndarray) -> np.ndarray:
 def world_section(world: np.ndarray, joints: np.ndarray) -> list[str]:
     """BlazePose's world landmarks (N, 23, 3) against the body's joints (N, 24, 3), optical frame.
 
-    Joints, not keypoints, because the detector's hips are nearer to those.
+    Joints, not keypoints, because the detector's hips are nearer to the joints.
     """
     limbs = [NAMES[row] for row in rows_of(*ARMS, *LEGS)]
     truth = joints[:, [skeleton.JOINT_NAMES.index(name) for name in limbs]]
@@ -185,7 +185,7 @@ def bones_section(world: np.ndarray, xyz: np.ndarray) -> list[str]:
         center[:, :2] / center[:, 2:]
     )  # the detector's axes are those of its crop: z towards the person
     lines = [
-        "BONES in the detector's 3D, of the true ones: length across the view, along it; standard deviations in mm"
+        "BONES in the detector's 3D, as fractions of the true ones: length across the view, along it; standard deviations in mm"
     ]
     for kind, bone in measure(seen, true).items():
         sigmas = f"{1000 * bone.sigma_across_m:.0f} {1000 * bone.sigma_along_m:.0f}"
@@ -200,7 +200,7 @@ def percentiles(values: np.ndarray, form: str = ".3f", at: tuple[int, ...] = (50
 
 
 def noise_section(residual: np.ndarray, keep: np.ndarray) -> list[str]:
-    """What `training.config.NoiseConfig` asks for. residual: (N, 23, 2) debiased 2D errors; keep: (N, 23) which of them count."""
+    """The values for `training.config.NoiseConfig`. residual: (N, 23, 2) debiased 2D errors; keep: (N, 23) which of them count."""
     error = np.linalg.norm(residual, axis=-1)
     core = keep & (error < GONE)
     typical = np.array([np.median(error[core[:, i], i]) if core[:, i].any() else 1.0 for i in range(len(NAMES))])
@@ -210,7 +210,7 @@ def noise_section(residual: np.ndarray, keep: np.ndarray) -> list[str]:
     count = core.sum(axis=1)
     log_factor = np.where(core, np.log(np.maximum(error, 1e-4) / np.maximum(typical, 1e-4)), 0)
     person = log_factor.sum(axis=1) / count
-    # Logs of a Rayleigh variable scatter by themselves; what is left is the person's own factor.
+    # The log of a Rayleigh variable scatters by itself; the rest is the person's own factor.
     chance = (np.where(core, log_factor - person[:, None], 0) ** 2).sum(axis=1) / (count - 1) / count
     common = (residual * core[..., None]).sum(axis=1) / count[:, None]
     expected = (
@@ -234,10 +234,10 @@ def outlier_share(residual: np.ndarray, keep: np.ndarray, kind: str) -> float:
 
 
 def dropout_section(confidence: np.ndarray, inside: np.ndarray, xyz: np.ndarray) -> list[str]:
-    """How often keypoints in the picture are not confident: by depth behind the trunk, and how many of one person."""
+    """How often keypoints in the picture have low confidence, by depth behind the trunk; and how many of one person have."""
     depth = xyz[..., 2] - xyz[:, rows_of("shoulder", "hip"), 2].mean(axis=1, keepdims=True)
     lines = [
-        "DROPOUT (confidence < 0.5, keypoint in the picture) by depth: 10 cm before the trunk, beside it, 10 cm behind"
+        "DROPOUT (confidence < 0.5, keypoint in the picture) by depth: over 10 cm before the trunk, beside it, over 10 cm behind"
     ]
     for kind in ("elbow", "wrist", "knee", "ankle", "heel", "big_toe"):
         rows = rows_of(kind)
@@ -257,7 +257,7 @@ def dropout_section(confidence: np.ndarray, inside: np.ndarray, xyz: np.ndarray)
 def bias_section(
     data: dict, joints: np.ndarray, orientation: np.ndarray, keep: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
-    """Lines, and what is left of the 2D errors without the bias, (N, 23, 2) fractions of size; zero where not `keep`."""
+    """Report lines, and the 2D errors that remain without the bias, (N, 23, 2) fractions of size; zero where not `keep`."""
     residual = np.zeros((*keep.shape, 2))
     lines = [
         "BIAS of the detector's point, metres, along the bone's rest axes (outwards, up, forward); median 2D error before, after"
@@ -279,7 +279,7 @@ def bias_section(
 
 
 def report(data: dict[str, np.ndarray], body: BodyModel) -> str:
-    """All figures as text. data: as `training.detector_loop.load` gives it."""
+    """All figures as text. data: as `training.detector_loop.load` returns it."""
     found = data["found"]
     whole = inside_picture(data["keypoints_2d"], data["K"]).all(axis=1)
     lines = [f"{len(found)} people, found {found.mean():.3f}"]
@@ -290,7 +290,7 @@ def report(data: dict[str, np.ndarray], body: BodyModel) -> str:
     data = {name: values[found].astype(float) for name, values in data.items()}
     pose = [data[name].astype(np.float32) for name in ("rotmat", "betas", "transl")]
     joints, orientation = (array.astype(float) for array in body.joints(*pose))
-    # Made anew, so that the report follows a change of the keypoints' definition.
+    # Computed again, so that the report follows a change of the keypoints' definition.
     data["keypoints_3d"] = xyz = body.keypoints(*pose).astype(float)
     data["keypoints_2d"] = xy = xyz[..., :2] / xyz[..., 2:]
     inside, confidence = inside_picture(xy, data["K"]), data["confidence"]
@@ -309,7 +309,7 @@ def report(data: dict[str, np.ndarray], body: BodyModel) -> str:
 
 
 def keypoint_section(error: np.ndarray, confidence: np.ndarray, inside: np.ndarray) -> list[str]:
-    """2D error by keypoint and by confidence, everyone found, keypoints truly in the picture."""
+    """2D error by keypoint and by confidence, of everyone found, where the true keypoint is in the picture."""
     lines = [
         "2D ERROR by keypoint: median p90 p99 | of those with confidence >= 0.5 | their share | rank correlation with confidence"
     ]

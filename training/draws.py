@@ -1,4 +1,4 @@
-"""Random numbers on the device of the generator that they come from."""
+"""Random numbers, drawn on their generator's device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cut_normal(rng: torch.Generator, *shape: int) -> Tensor:
 
 
 def happens(rng: torch.Generator, probability: float, *shape: int) -> Tensor:
-    """Bool."""
+    """Bool: True with this probability."""
     return drawing(torch.rand, rng)(*shape) < probability
 
 

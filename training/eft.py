@@ -1,7 +1,7 @@
 """Test-time optimisation without meta-learned steps: an ordinary optimiser on the 2D objective. Offline, in torch.
 
 The baseline that meta-learning is measured against (EFT, Joo et al., 3DV 2021), and the published protocol of Nie et al. 2024: one
-inner step on the head, then Adam on every weight of the network, until the objective moves by less than 2e-5.
+inner step on the head, then Adam on every weight of the network, until the objective changes by less than 2e-5.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 @dataclass(frozen=True)
 class EftConfig:
     scope: Literal["latent", "context", "head", "full"] = "latent"
-    """What moves. latent and context: the model's own state, so its scope must be that one; head: the head's weights; full: every
+    """What is optimised. latent and context: the model's own state, so its scope must be the same; head: the head's weights; full: every
     weight of encoder and head."""
     lr: float = 0.01
     optimiser: Literal["adam", "sgd"] = "adam"
     meta_first: bool = False
     """Take the model's own meta-learned step first (head and full; the model's scope must be head)."""
     tolerance: float = 0.0
-    """Stop when the objective moves by less; 2e-5 as published, 0 for never. People stop one by one in head and full only."""
+    """Stop when the objective changes by less; 2e-5 as published, 0: never. Each person stops separately in head and full only."""
 
 
 def eft(
@@ -43,12 +43,12 @@ def eft(
     """The predictions after 0 to `steps` steps of the observed objective.
 
     inputs: five tensors (B, ...) as `MetaHmr.encode` takes them; observed, first: (5,), the term weights of ordinary steps, and of the
-    meta-learned one. Weights are fitted to one person after the other, on copies: nobody's result depends on who else is there.
+    meta-learned one. Network weights are fitted to one person at a time, on copies: results do not depend on the batch.
     """
     if config.scope in ("latent", "context"):
         if config.scope != model.config.scope:
             raise ValueError(
-                f"the model's scope is {model.config.scope}, not {config.scope}: load its weights into one that is"
+                f"the model's scope is {model.config.scope}, not {config.scope}: load its weights into a model of that scope"
             )
         return _fit_state(model, inputs, body, observed, steps, config)
     if config.meta_first and not isinstance(model.scope, HeadScope):
@@ -71,7 +71,7 @@ def _fit_state(model, inputs, body, observed, steps, config) -> list[Prediction]
 
 
 def _fit_weights(model, inputs, body, observed, steps, config, first) -> list[Prediction]:
-    """For one person."""
+    """`eft` for one person, on a copy of the model's weights."""
     own = copy.deepcopy(model)
     state, features, target = start(own, inputs, body)
     before: list[Prediction] = []
@@ -105,7 +105,7 @@ def descend(
     predict: Callable[[], Prediction], parameters: Iterable[Tensor], loss: Callable[[Prediction], Tensor], steps: int,
     config: EftConfig,
 ) -> Iterator[Prediction]:  # fmt: skip
-    """The prediction before any step and after each; once converged, the last one again."""
+    """Yield the prediction before any step and after each; once converged, repeat the last one."""
     optimiser = OPTIMISERS[config.optimiser](parameters, lr=config.lr)
     previous, converged = float("inf"), False
     for step in range(steps + 1):

@@ -1,8 +1,8 @@
-"""What reads keypoints: a multilayer perceptron on all of them, or a transformer with a token for each.
+"""Keypoint encoders: a multilayer perceptron on all keypoints, or a transformer with a token for each.
 
-Both take 23 keypoints with confidences, the detector's own 3D of them where it has one, and the box:
-keypoints (B, 23, 2) box units; keypoints_3d (B, 23, 3) metres from the hips' centre; confidences (B, 23), where 0 hides a keypoint;
-bbox_info (B, 3). They give features (B, width).
+Both take 23 keypoints with confidences, the detector's own 3D where it has one, and the box:
+keypoints (B, 23, 2) box units; keypoints_3d (B, 23, 3) metres from the hips' centre; confidences (B, 23), where 0 means unknown;
+bbox_info (B, 3). They return features (B, width).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from training.config import ModelConfig
 PER_KEYPOINT = 7
 """Numbers that come with each keypoint: 2D, 3D, and the confidence of both."""
 SUMMARY = 32
-"""Channels of each token that the features are made of."""
+"""Channels to which each token is reduced for the features."""
 
 
 def per_keypoint(keypoints: Tensor, confidence: Tensor, keypoints_3d: Tensor, confidence_3d: Tensor) -> list[Tensor]:
-    """What is known of each keypoint, (B, 23, 2), (B, 23, 1), (B, 23, 3), (B, 23, 1); zero where it is hidden."""
+    """Inputs per keypoint: 2D, confidence, 3D, confidence, (B, 23, 2), (B, 23, 1), (B, 23, 3), (B, 23, 1); zero where unknown."""
     seen = torch.clamp(confidence * 1e4, 0, 1).unsqueeze(-1)
     seen_3d = torch.clamp(confidence_3d * 1e4, 0, 1).unsqueeze(-1)
     return [keypoints * seen, confidence.unsqueeze(-1), keypoints_3d * seen_3d, confidence_3d.unsqueeze(-1)]
@@ -46,7 +46,7 @@ class KeypointEncoder(nn.Module):
         self.embed = nn.Linear(inputs, config.width)
         self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
         self.norm = nn.LayerNorm(config.width)
-        self.half = False  # too small to gain by it
+        self.half = False  # too small for mixed precision to help
 
     def forward(self, *seen: Tensor) -> Tensor:
         """seen: keypoints, confidence, keypoints_3d, confidence_3d, bbox_info."""
@@ -56,7 +56,7 @@ class KeypointEncoder(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Keypoints that look at each other: a token for each, which also knows the box."""
+    """Attention between keypoints: a token for each, which also contains the box."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -76,13 +76,13 @@ class TransformerEncoder(nn.Module):
         tokens = self.embed(torch.cat([*per_keypoint(*points), box], dim=-1)) + self.place
         with mixed_precision(
             self.half, tokens.device
-        ):  # what is measured in millimetres goes by, in the tokens themselves
+        ):  # residual connections stay in float32, so that millimetres survive
             tokens = self.blocks(tokens)
         return self.norm(self.out(self.summary(tokens.float()).flatten(1)))
 
 
 class TokenBlock(nn.Module):
-    """Attention among a person's tokens, then a layer for each by itself (Vaswani et al., NeurIPS 2017; norms first)."""
+    """Attention among a person's tokens, then a feed-forward block on each token (Vaswani et al., NeurIPS 2017; pre-norm)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -104,7 +104,7 @@ class TokenBlock(nn.Module):
 
 
 def mixed_precision(half: bool, device: torch.device) -> AbstractContextManager:
-    """bfloat16 where it does no harm, if `half`."""
+    """A context for bfloat16 where it does no harm, if `half`."""
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 

@@ -1,7 +1,7 @@
 """Accuracy of a bundle, run as it ships: `python -m training.evaluate --data mocap-val --json FILE`.
 
-The bundle's graphs run on ONNX Runtime through the runtime's own regressor and optimisation loop, one person at a time as far
-as results go (people in a batch never influence each other), with the shipped convergence criterion and no deadline.
+The bundle's graphs run on ONNX Runtime through the runtime's own regressor and optimisation loop, with the shipped
+convergence criterion and no deadline. Results are as for one person at a time: people in a batch never influence each other.
 """
 
 from __future__ import annotations
@@ -58,28 +58,28 @@ class EvaluateConfig:
     worst: Path | None = None
     """Where to draw the people with the largest errors (PNG)."""
     pve_unaligned: bool = False
-    """Vertex errors without moving the pelvises onto each other too, as the published evaluation of Nie et al. 2024 has them: of bodies
+    """Also report vertex errors without aligning the pelvises, as in the published evaluation of Nie et al. 2024: of bodies
     posed at the model's own origin."""
     record: bool = False
-    """Write the figures into the bundle's manifest too, and from them which prediction it returns when no step fits."""
+    """Also write the figures into the bundle's manifest."""
     bundle: str = "default"
     body: str = "open"
     root: Path = Path("../shared/data")
-    """Folder that holds `mocap/` and `pose2sim_cam1/`; for a benchmark the file that `training.prepare` made of it."""
+    """Folder that holds `mocap/` and `pose2sim_cam1/`; for a benchmark: the file that `training.prepare` made of it."""
     images: Path | None = None
-    """The folder that a benchmark's image paths start from: for bundles that look at pictures."""
+    """The folder that a benchmark's image paths are relative to: for bundles that read images."""
     h36m_regressor: Path | None = None
     """Your J_regressor_h36m.npy, for the benchmarks that regress their joints with it."""
     smpl: Path | None = None
-    """Folder of your SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL, for the benchmarks whose truth is their bodies."""
+    """Folder of your SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL, for the benchmarks whose ground truth is SMPL bodies."""
     pairs: Path = Path("runs/loop_val.npz")
     """File of `training.detector_loop`, for --data detector-loop."""
     keypoints: Literal["detector-like", "exact"] = "detector-like"
-    """2D source of mocap-val and the benchmarks: with a detector's errors (`training.synthesis`; in benchmarks, detected), or true."""
+    """2D keypoints of mocap-val and the benchmarks: with a detector's errors (`training.synthesis`; in benchmarks, detected), or ground truth."""
     landmarks: Literal["lite", "full", "heavy"] = "full"
     """BlazePose's landmark model, for pose2sim-cam1."""
     limit: int = 0
-    """Use this many frames only; 0: all."""
+    """Use only this many frames; 0: all."""
     seed: int = 0
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
@@ -166,7 +166,7 @@ def errors_by_steps(seen: Observation, truth: BodyPose, model: tuple, pve_unalig
 
 
 def rows(seen: Observation, part: slice | np.ndarray) -> Observation:
-    """Some of the people."""
+    """The observation of some of the people."""
     return Observation(*(array[part] for array in vars(seen).values()))
 
 
@@ -201,16 +201,16 @@ def body_errors(found: Points, true: Points, pve_unaligned: bool) -> dict[str, n
 
 
 def per_joint(names: Iterable[str], errors: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """By joint, then by steps. errors: by steps, (J,) mm."""
+    """Errors by joint, then by steps. errors: by steps, (J,) mm."""
     return {name: {step: round(float(by[j]), 1) for step, by in errors.items()} for j, name in enumerate(names)}
 
 
 def milliseconds(
     seen: Observation, regressor: Regressor, optimiser: Optimiser, show: Callable[[int], Frame | None] = lambda i: None
 ) -> dict[str, float]:
-    """Median time of one person alone, from keypoints to the answer, by steps allowed; all of them in turn on everyone.
+    """Median time for one person alone, from keypoints to the result, by maximum number of steps; each number in turn on every person.
 
-    show: the frame of a person, where the encoder reads pictures.
+    show: returns a person's frame, if the encoder reads images.
     """
     seconds: dict[str, list[float]] = {str(s): [] for s in STEPS}
     for i in range(min(TIMED, len(seen.keypoints))):
@@ -225,7 +225,7 @@ def milliseconds(
 def worst_bodies(
     body: BodyModel, seen: Observation, fitted: BodyPose, truth: BodyPose, errors: np.ndarray
 ) -> list[Case]:
-    """What is drawn of those with the largest errors (N,), mm."""
+    """The people with the largest errors (N,), mm, as cases to draw."""
     order = np.argsort(-errors)[:CASES]
     found, true = (body.keypoints(p.rotmat[order], p.betas[order], p.transl[order]) for p in (fitted, truth))
     center, half = seen.bbox_info[order, None, :2], seen.bbox_info[order, None, 2:] / 2
@@ -238,14 +238,14 @@ def worst_bodies(
 
 
 class Replay:
-    """Keypoints detected once, handed out again frame by frame: a KeypointSource."""
+    """A KeypointSource that replays earlier detections, frame by frame."""
 
     def __init__(self, detections: Iterable[Keypoints]):
         self.config = None
         self.play(detections)
 
     def play(self, detections: Iterable[Keypoints]) -> None:
-        """Go on with these."""
+        """Continue with these detections."""
         self._detections = iter(detections)
 
     def detect(self, frame: Frame) -> Keypoints:
@@ -257,14 +257,14 @@ class Replay:
 
 def evaluate_pose2sim(config: EvaluateConfig) -> Evaluation:
     """The calibrated clip."""
-    from training import evaluate_pose2sim  # it builds on this file
+    from training import evaluate_pose2sim  # not at the top: it imports this file
 
     return evaluate_pose2sim.evaluate_clip(config)
 
 
 def evaluate_published(config: EvaluateConfig) -> Evaluation:
     """One of `training.datasets.protocols`."""
-    from training.evaluate_benchmark import evaluate_benchmark  # it builds on this file
+    from training.evaluate_benchmark import evaluate_benchmark  # not at the top: it imports this file
 
     return evaluate_benchmark(config)
 
@@ -282,7 +282,7 @@ def provenance(config: EvaluateConfig, bundle: Bundle) -> dict:
 
 
 def record(bundle: Bundle, result: dict) -> None:
-    """Add the figures to the bundle's manifest, which no digest covers."""
+    """Add the figures to the bundle's manifest; no digest covers the manifest itself."""
     name = f"{result['data']}, {result['source_2d']}"
     metrics = {
         **bundle.manifest["metrics"],

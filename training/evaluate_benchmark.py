@@ -1,4 +1,5 @@
-"""A bundle on a published benchmark, for `training.evaluate`: prepared data, the protocol's joints and alignment, the user's own SMPL."""
+"""Evaluate a bundle on a published benchmark, for `training.evaluate`: prepared data, the protocol's joints and alignment, the user's own
+SMPL."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from training.evaluate_report import Case
 
 
 class Measured(NamedTuple):
-    """What came out for N people, by number of steps, and of the `auxiliary` prediction."""
+    """Results for N people, by number of steps, and of the `auxiliary` prediction."""
 
     errors: dict[str, dict[str, np.ndarray]]
     """By metric, as `protocols.errors`."""
@@ -39,7 +40,7 @@ class Measured(NamedTuple):
 
 
 def evaluate_benchmark(config: evaluate.EvaluateConfig) -> evaluate.Evaluation:
-    """Errors of everybody who has a truth, and keypoints or at least a box: public evaluations leave out nobody either."""
+    """Errors of everyone with ground truth, and with keypoints or at least a box, because public evaluations leave out nobody either."""
     protocol, exact = PROTOCOLS[config.data], config.keypoints == "exact"
     ruler = Ruler(protocol, config.h36m_regressor, config.smpl)
     everybody = read(config.root, protocol)
@@ -92,7 +93,7 @@ def read(path: Path, protocol: Protocol) -> People:
 
 
 def usable(people: People, ruler: Ruler, exact: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) bool each: who has a truth for this protocol; and who enough 2D keypoints, as the runtime asks for."""
+    """(N,) bool each: who has ground truth for this protocol; and who has as many 2D keypoints as the runtime requires."""
     confidence = people.confidence_2d if exact else people.confidence_detected
     seen = (confidence > 0).sum(axis=1) >= KeypointsConfig().min_keypoints
     measurable = ruler.measurable(people)
@@ -104,12 +105,12 @@ def usable(people: People, ruler: Ruler, exact: bool) -> tuple[np.ndarray, np.nd
 
 
 def frame_of(people: People, images: Path | None, row: int) -> Frame | None:
-    """What an encoder that reads pictures is shown of one of them; None without a folder of images."""
+    """The frame of one person, for encoders that read images; None without a folder of images."""
     return Frame(load_image(people, row, images), camera_of(people, row)) if images else None
 
 
 def observation(people: People, seen_enough: np.ndarray, exact: bool, aspect: float) -> Observation:
-    """What the networks see of everybody. exact: the annotated or projected 2D, no 3D; else what the detector saw."""
+    """The networks' inputs for everyone. exact: the annotated or projected 2D, no 3D; else the detector's output."""
     seen = []
     for row in range(len(people)):
         one, camera = slice(row, row + 1), camera_of(people, row)
@@ -126,14 +127,15 @@ def observation(people: People, seen_enough: np.ndarray, exact: bool, aspect: fl
 
 
 def box_alone(box: np.ndarray, camera: Camera) -> Observation:
-    """Somebody of whom no keypoints are known. box: (3,) centre and side, pixels."""
+    """The observation of a person without known keypoints. box: (3,) centre and side, pixels."""
     nothing = (np.zeros((1, NUM_KEYPOINTS, *shape), np.float32) for shape in ((2,), (), (3,), ()))
     bbox_info = np.array([[*camera.normalise(box[:2]), box[2] / camera.focal[1]]], np.float32)
     return Observation(*nothing, bbox_info)
 
 
 def alike(seen_enough: np.ndarray, size: int) -> list[slice]:
-    """Everybody in chunks of no more than `size`, in which all have keypoints or nobody: beside others, who has none would be fitted too."""
+    """Split everyone into chunks of at most `size`, in which all have keypoints or none has: in a mixed chunk, people without would be
+    fitted too."""
     starts = np.union1d(np.arange(0, len(seen_enough), size), np.flatnonzero(np.diff(seen_enough)) + 1)
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(seen_enough)])]
 
@@ -142,7 +144,7 @@ def measure(
     people: People, seen: Observation, show: Callable[[int], Frame | None], parts: list[slice], ruler: Ruler, body: BodyModel,
     regressor: Regressor, optimiser: Optimiser, pve_unaligned: bool,
 ) -> Measured:  # fmt: skip
-    """Everybody, a part at a time: meshes of all would not fit into memory. show: the frame of a part, by the row it starts with."""
+    """Measure everyone, one part at a time: all meshes would not fit into memory. show: returns the frame of a part by its first row."""
     tables: dict[str, dict[str, list]] = {}
     found: dict[str, list[Points]] = {}
     true, fitted_2d = [], []
@@ -164,7 +166,7 @@ def measure(
 def in_box(body: BodyModel, pose: BodyPose, bbox_info: np.ndarray) -> np.ndarray:
     """The body's keypoints, (N, 23, 2) box units."""
     points = body.keypoints(pose.rotmat, pose.betas, pose.transl)
-    # Of whom a keypoint encoder sees nothing, it may say that they are infinitely far away.
+    # For people without keypoints, a keypoint encoder may predict an infinite distance.
     with np.errstate(invalid="ignore"):
         uv = points[..., :2] / np.maximum(points[..., 2:], 0.1)
     return (uv - bbox_info[:, None, :2]) / (bbox_info[:, None, 2:] / 2)
@@ -180,7 +182,7 @@ def figures(by: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def acceleration(found: Points, true: Points, people: People) -> dict[str, float]:
-    """The acceleration error, where frames follow each other."""
+    """The acceleration error, if there are consecutive frames."""
     error = acceleration_error(found, true, people)
     return {} if error is None else {"acceleration_mm_per_frame2": round(error, 2)}
 
@@ -192,7 +194,7 @@ def source_2d(people: People, exact: bool) -> str:
 
 
 def worst(measured: Measured, seen: Observation, people: People, protocol: Protocol) -> list[Case]:
-    """Those with the largest errors, first."""
+    """The people with the largest errors, largest first."""
     step = evaluate.LOOKED_AT
     mpjpe = measured.errors[step]["mpjpe"]
     fitted_3d, true_3d = measured.found[step].rooted, measured.true.rooted

@@ -1,9 +1,9 @@
-"""People in motion, through the whole runtime pipeline: `python -m training.evaluate_clips --json FILE`.
+"""Evaluate the whole runtime pipeline on people in motion: `python -m training.evaluate_clips --json FILE`.
 
-Held-out motion capture at 30 frames/s, each clip by several random people before a camera that follows them slowly. Nothing is
-rendered: the detector's errors are those of `training.synthesis`, made to persist from frame to frame as BlazePose's do. What
-follows it is the runtime as it ships: tracking, regression, optimisation, warm start, smoothing. The table shows what each of
-the latter does to error, jitter, lag and the number of steps.
+Held-out motion capture at 30 frames/s, each clip by several random people in front of a camera that follows them slowly. Nothing
+is rendered: the detector's errors are those of `training.synthesis`, made to persist from frame to frame as BlazePose's do. The
+rest is the runtime as it ships: tracking, regression, optimisation, warm start, smoothing. The table shows how the last three
+affect error, jitter, lag and the number of steps.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from training.synthesis import Synthesis, random_position, random_view
 FPS = 30
 CAMERA = Camera(np.array([[600.0, 0, 799.5], [0, 600.0, 599.5], [0, 0, 1]]), 1600, 1200)
 ALWAYS, LASTING, FLEETING = 0.30, 0.64, 0.06
-"""Shares in the variance of the detector's errors: of what stays the same throughout a clip, of what fades, of what is new in every frame.
+"""Shares of the variance of the detector's errors: the part constant in each clip, the slowly fading part, the part new in every frame.
 
-BlazePose's errors on the demo clip (exact truth) and on the pose2sim clip (truth from four cameras) have these: bias 0.0055
+BlazePose's errors on the demo clip (exact truth) and on the pose2sim clip (truth from four cameras) have these shares: bias 0.0055
 and 0.0091 of the person's size beside a standard deviation of 0.0094 and 0.0122; the autocorrelation of the rest is 0.92 and
 0.79 after 33 ms, 0.69 and 0.29 after 133 ms; second differences say that 5 and 6 % of its variance are white.
 """
 LASTING_S = 0.2
 """Time constant of the errors that fade."""
 FOLLOW_S = 0.7
-"""The camera keeps to where the person is on average over about this time."""
+"""The camera follows the person's position averaged over about this time."""
 
 
 class PersistentErrors(Synthesis):
-    """A detector whose errors persist: the batch is a clip, and every random number follows its predecessor.
+    """A detector whose errors persist: the batch is a clip, and every random number is correlated with that of the previous frame.
 
-    A Gaussian process in each number's place, with the shares above; uniform numbers are its ranks. So each error, dropout or
-    exchange is as frequent as in training, and comes and goes as slowly as the real detector's.
+    Each number is replaced by a Gaussian process with the shares above; uniform numbers are its quantile ranks. So each error, dropout
+    or exchange is as frequent as in training, and comes and goes as slowly as the real detector's.
     """
 
     def draws(self, rng: torch.Generator) -> tuple[Draw, Draw]:
@@ -82,7 +82,7 @@ class Clip(NamedTuple):
 
 
 def make_clip(rotvec: np.ndarray, trans: np.ndarray, body: BodyArrays, noise: NoiseConfig, seed: int) -> Clip:
-    """rotvec: (T, 24, 3) axis-angle, trans: (T, 3) metres, of a y-up world."""
+    """rotvec: (T, 24, 3) axis-angle, trans: (T, 3) metres, in a y-up world."""
     rng, frames = torch.Generator().manual_seed(seed), len(rotvec)
     view, place = random_view(1, rng), random_position(1, rng)
     sway = rotvec_to_rotmat(0.1 * wander(frames, rng))
@@ -112,14 +112,14 @@ def as_keypoints(xy: np.ndarray, confidence: np.ndarray, xyz: np.ndarray, known:
 
 
 def wander(frames: int, rng: torch.Generator) -> Tensor:
-    """(T, 3): a hand-held camera's slow turning about each axis, of unit size, 4 s or more for there and back."""
+    """(T, 3): a hand-held camera's slow rotation about each axis, with unit amplitude and a period of 4 s or more."""
     period_s = 4 + 4 * torch.rand(1, 3, generator=rng)
     phase = 2 * math.pi * (torch.rand(1, 3, generator=rng) + torch.arange(frames)[:, None] / (FPS * period_s))
     return torch.sin(phase)
 
 
 def follow(trans: np.ndarray) -> np.ndarray:
-    """(T, 3): the path of somebody who walks along, Gaussian mean over FOLLOW_S, ends held."""
+    """(T, 3): the path of somebody who walks along: a Gaussian mean with sigma FOLLOW_S, end values repeated."""
     reach = int(3 * FOLLOW_S * FPS)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (FOLLOW_S * FPS)) ** 2)
     padded = np.pad(trans, ((reach, reach), (0, 0)), mode="edge")
@@ -144,7 +144,7 @@ class Answer(NamedTuple):
 
 
 def run(pipeline: Pipeline, replay: Replay, clip: Clip) -> Answer:
-    """One clip from its first frame."""
+    """Run one clip from its first frame."""
     pipeline.reset()
     replay.play(clip.keypoints)
     image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
@@ -157,10 +157,10 @@ def run(pipeline: Pipeline, replay: Replay, clip: Clip) -> Answer:
 
 
 def figures(answers: list[Answer], truths: list[np.ndarray]) -> dict[str, float]:
-    """Over all frames of all clips; joints relative to the pelvis, except for the root's own error.
+    """Means over all frames of all clips; joints relative to the pelvis, except for the root's own error.
 
-    acceleration_error: difference of second differences, which is jitter, and some lag; lag: by how much the motion is late,
-    the regression of the error on the true velocity. What is too small or too large a movement is no lag.
+    acceleration_error: difference of second differences, which is jitter, and some lag; lag: the delay of the motion, by
+    regression of the error on the true velocity. Movements that are too small or too large do not count as lag.
     """
     errors: dict[str, list] = {}
     late = moved = 0.0
@@ -212,11 +212,11 @@ class ClipsConfig:
     bundle: str = "default"
     body: str = "open"
     clips: Path = Path("../shared/data/mocap/seqs30_val.npz")
-    """File with NAME_poses (T, 24, 3) and NAME_trans (T, 3) at 30 frames/s, as its README says."""
+    """File with NAME_poses (T, 24, 3) and NAME_trans (T, 3) at 30 frames/s, as its README describes."""
     views: int = 2
     """People and cameras per clip."""
     limit: int = 0
-    """Use this many clips only; 0: all."""
+    """Use only this many clips; 0: all."""
     seed: int = 0
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 

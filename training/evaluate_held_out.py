@@ -1,9 +1,10 @@
-"""Can keypoints that were left out of the fit tell when it does harm? `python -m training.evaluate_held_out`.
+"""Can held-out keypoints tell when the fit does harm? `python -m training.evaluate_held_out`.
 
-Every person's keypoints are dealt into five parts; each part in turn is left out (confidence 0), the rest is fitted as the runtime does it,
-and the fitted body is projected onto what was left out. That is all that held-out keypoints can tell about a person, at five times the
-cost of what a robot could afford. The table says what it is worth: the error where it says that the optimisation made things
-worse, and if the regressor's answer were taken there. They are no part of the runtime because of what it says.
+Every person's keypoints are split into five parts. Each part in turn is held out (confidence 0), the rest is fitted as in the runtime,
+and the projection of the fitted body is compared with the held-out keypoints. That is all that held-out keypoints can tell about a
+person, at five times the cost that a robot could afford. The table says what it is worth: the error of people for whom it warns that
+the optimisation made things worse, and the error with the regressor's prediction instead. Because of these figures, the
+runtime does not use held-out keypoints.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class HeldOutConfig:
 
 
 def outliers(seen: Observation, rng: np.random.Generator) -> Observation:
-    """Four keypoints of everybody are somewhere else."""
+    """Make four of each person's keypoints outliers."""
     keypoints = seen.keypoints.copy()
     for person, sure in zip(keypoints, seen.confidence):
         gone = rng.choice(np.flatnonzero(sure > 0), 4, replace=False)
@@ -52,7 +53,7 @@ def outliers(seen: Observation, rng: np.random.Generator) -> Observation:
 
 
 def others_arms(seen: Observation, rng: np.random.Generator) -> Observation:
-    """Everybody's elbows and wrists are somebody else's, as where people overlap."""
+    """Replace everyone's elbows and wrists by another person's, as where people overlap."""
     keypoints = seen.keypoints.copy()
     keypoints[:, ARMS] = seen.keypoints[rng.permutation(len(keypoints))][:, ARMS]
     return dataclasses.replace(seen, keypoints=keypoints)
@@ -62,7 +63,7 @@ DAMAGE = {"none": lambda seen, rng: seen, "four outliers": outliers, "somebody e
 
 
 def misses(body: BodyModel, pose: BodyPose, seen: Observation) -> np.ndarray:
-    """(N, 23) box units: how far the body's keypoints fall from those seen."""
+    """(N, 23) box units: distance of the body's keypoints from those detected."""
     points = body.keypoints(pose.rotmat, pose.betas, pose.transl)
     xy = points[..., :2] / np.maximum(points[..., 2:], 0.1)
     relative = (xy - seen.bbox_info[:, None, :2]) / (seen.bbox_info[:, None, 2:] / 2)
@@ -70,7 +71,7 @@ def misses(body: BodyModel, pose: BodyPose, seen: Observation) -> np.ndarray:
 
 
 def worth(model: tuple, seen: Observation, truth: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """truth: (N, 24, 3) metres. Errors are MPJPE in mm."""
+    """One row of the table. truth: (N, 24, 3) metres. Errors are MPJPE in mm."""
     body, bundle, graphs = model
     regression = make_regressor(bundle, graphs)(seen)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])

@@ -1,4 +1,4 @@
-"""A real man before a calibrated camera: `python -m training.evaluate --data pose2sim-cam1`.
+"""Evaluate on a real man in front of a calibrated camera: `python -m training.evaluate --data pose2sim-cam1`.
 
 The pose2sim demo clip: 100 frames, the limbs' positions triangulated from four cameras.
 """
@@ -35,8 +35,8 @@ from training.evaluate_report import Case
 
 
 def evaluate_clip(config: EvaluateConfig) -> Evaluation:
-    """A real man before a calibrated camera: 12 limb joints, detected keypoints, the whole pipeline, against its detector's
-    own 3D (BlazePose world landmarks) on the same frames."""
+    """Evaluate the whole pipeline on the clip: 12 limb joints, detected keypoints, compared with the detector's own 3D
+    (BlazePose world landmarks) on the same frames."""
     frames, truth = read_pose2sim(config.root / "pose2sim_cam1", config.limit)
     settings = KeypointsConfig(landmarks=config.landmarks)
     detector, plain = BlazePose(settings), BlazePose(replace(settings, both_ways=False))
@@ -88,7 +88,7 @@ def evaluate_clip(config: EvaluateConfig) -> Evaluation:
 def worst_frames(
     frames: list[Frame], detections: list[Keypoints], points: np.ndarray, truth: np.ndarray, usable: np.ndarray
 ) -> list[Case]:
-    """Those of the usable frames with the largest MPJPE, with their pictures. points: (T, 23, 3)."""
+    """The usable frames with the largest MPJPE, with their pictures. points: (T, 23, 3)."""
     limbs = [skeleton.KEYPOINT_NAMES.index(name) for name in LIMBS]
     rooted = rooted_limbs(points[usable][:, limbs], truth[usable])
     errors = mpjpe(*rooted, root=None)
@@ -112,7 +112,7 @@ def usable_frames(points: np.ndarray, truth: np.ndarray, found: np.ndarray) -> n
 
 
 def rooted_limbs(*points: np.ndarray) -> list[np.ndarray]:
-    """Each (T, 12, 3), from the hips' centre."""
+    """Each (T, 12, 3), relative to the hips' centre."""
     hips = [LIMBS.index("left_hip"), LIMBS.index("right_hip")]
     return [x - x[:, hips].mean(axis=1, keepdims=True) for x in points]
 

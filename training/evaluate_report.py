@@ -1,4 +1,4 @@
-"""What evaluation hands to people: Markdown tables, a plot, and a sheet of the worst cases."""
+"""Evaluation results for people to read: Markdown tables, a plot, and a sheet of the worst cases."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class Case:
     true_3d: np.ndarray
     """(J, 3)."""
     names: tuple[str, ...] = skeleton.KEYPOINT_NAMES
-    """Of the J points."""
+    """Names of the J points."""
     image: np.ndarray | None = None
     """(H, W, 3) uint8, RGB."""
 
 
 def frames(result: dict) -> str:
-    """How many were measured; of a benchmark's also, of how many, and how many of them without keypoints."""
+    """How many frames were measured; of a benchmark also how many have ground truth, and how many had no keypoints."""
     if "frames_with_truth" not in result:
         return f"{result['frames']:,} frames"
     return (
-        f"{result['frames']:,} of {result['frames_with_truth']:,} frames with a truth, {result['answered_from_the_box_alone']:,} of "
-        f"them answered from the box alone for want of keypoints ({result['frames_without_truth']:,} frames have no truth)"
+        f"{result['frames']:,} of {result['frames_with_truth']:,} frames with ground truth, {result['answered_from_the_box_alone']:,} of "
+        f"them answered from the box alone for lack of keypoints ({result['frames_without_truth']:,} frames have no ground truth)"
     )
 
 
 def markdown(result: dict) -> str:
-    """The figures: a row per number of steps, means with medians in brackets; and where there are any, a row per joint."""
+    """The figures: a row per number of steps, means with medians in brackets; then a row per joint, if there are any."""
     first = next(iter(result["steps"].values()))
     metrics = [c.removesuffix("_mm") for c in first if c.endswith("_mm") and not c.endswith("_median_mm")]
     clock = result.get("milliseconds", {})
@@ -80,7 +80,7 @@ def draw_plot(result: dict, path: Path) -> None:
         at = (result["milliseconds"][s], result["steps"][s]["mpjpe_mm"])
         by_time.annotate(s, at, textcoords="offset points", xytext=(0, 6), ha="center", fontsize=8)
     by_step.set(title="error against steps", xlabel="test-time steps", ylabel="mm, mean over people")
-    by_time.set(title="error against time (steps as labels)", xlabel="ms a person, batch 1, without detection")
+    by_time.set(title="error against time (steps as labels)", xlabel="ms per person, batch 1, without detection")
     for axis in (by_step, by_time):
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
@@ -100,7 +100,7 @@ def draw_plot(result: dict, path: Path) -> None:
 
 
 def draw_worst(cases: list[Case], path: Path, columns: int = 4) -> None:
-    """Each case twice: as the camera saw it, and the fitted body beside the true one, from their left."""
+    """Draw each case twice: as the camera saw it, and the fitted with the true body, seen from their left."""
     plt = _pyplot()
     rows = -(-len(cases) // columns)
     figure, axes = plt.subplots(
@@ -140,7 +140,7 @@ def _bones(axis, points: np.ndarray, names: tuple[str, ...], colour: str) -> Non
 
 
 def _pyplot():
-    """Matplotlib, drawing into files whatever the display; a second to import, so only where somebody wants a picture."""
+    """Matplotlib without a display. Imported only when a picture is wanted, because that takes a second."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -37,7 +37,7 @@ from training.opset17 import lower
 from training.train import inner_weights
 
 OPSET = 18
-"""What PyTorch writes at least; `opset17` brings it down."""
+"""The lowest that PyTorch writes; `opset17` converts it to a lower one."""
 MODULES = {LOOK: Look, "encode": Encode, "regress": Regress, "adapt": Adapt, "readout": Readout}
 LICENCE = "Apache-2.0; trained on CMU motion capture (mocap.cs.cmu.edu, NSF EIA-0196217)"
 TRACE_BATCH = 17
@@ -48,11 +48,11 @@ TRACE_BATCH = 17
 class ExportConfig:
     checkpoint: Path = Path("runs/keypoints/checkpoint.safetensors")
     out: Path | None = None
-    """Folder of the bundle; unless given, `bundle` beside the checkpoint."""
+    """Folder of the bundle; default: `bundle` beside the checkpoint."""
     name: str = "keypoints-latent"
     body: str = "open"
     dual: bool = True
-    """Hold test-time optimisation against the auxiliary head's pseudo ground truth, as in training. Where the detector errs otherwise than
+    """Use the auxiliary head's pseudo ground truth in test-time optimisation, as in training. Where the detector's errors differ from those
     in training, that head is as wrong as the main one, and holds the fit back (`docs/training.md`)."""
 
 
@@ -71,7 +71,7 @@ def inputs_of(graph: str, model: MetaHmr) -> tuple[str, ...]:
 
 
 def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int, seed: int = 0) -> dict[str, dict]:
-    """Plausible inputs of every graph, chained: what regress gives is what adapt takes."""
+    """Plausible inputs of every graph, chained: adapt takes what regress returns."""
     rng = torch.Generator().manual_seed(seed)
     keypoints = torch.empty(batch, 23, 2).uniform_(-0.8, 0.8, generator=rng)
     confidence = torch.rand(batch, 23, generator=rng)
@@ -101,7 +101,7 @@ def example_inputs(model: MetaHmr, body: BodyArrays, weights: Tensor, batch: int
 
 
 def _look_inputs(model: MetaHmr, encode: dict[str, Tensor], seed: int) -> dict[str, dict[str, Tensor]]:
-    """Those of `look`, where `encode` takes crops: a small picture, and the rest as `encode` has it."""
+    """Inputs of `look`, if `encode` takes crops: a small picture, and the other inputs of `encode`."""
     if "crop" not in encode:
         return {}
     picture = example_picture(len(encode["crop"]), model.crop_px, 96, 128, seed)
@@ -134,7 +134,7 @@ def export_graph(name: str, module: nn.Module, inputs: dict[str, Tensor], path: 
 
 
 def write_picture_graphs(folder: Path, crop_px: tuple[int, int]) -> None:
-    """What else there is to `encode.onnx` where it reads crops: float16, the cutting, and weights kept once for all of them."""
+    """Add the other graphs of an `encode.onnx` that reads crops: in float16, and with the cropping. All share one file of weights."""
     write_half(folder / "encode.onnx", folder / "encode_fp16.onnx")
     graphs = [(folder / f"encode{precision}.onnx", folder / f"{LOOK}{precision}.onnx") for precision in ("", "_fp16")]
     for encode, look in graphs:
@@ -143,7 +143,7 @@ def write_picture_graphs(folder: Path, crop_px: tuple[int, int]) -> None:
 
 
 def gradients_made_explicit(module: nn.Module, values: tuple[Tensor, ...]) -> nn.Module:
-    """The same function as a list of ordinary operations, those of its backward pass among them."""
+    """The same function as a list of ordinary operations, including those of its backward pass."""
     constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     keys = list(constants)
 
@@ -158,7 +158,7 @@ def gradients_made_explicit(module: nn.Module, values: tuple[Tensor, ...]) -> nn
 
 
 class Bound(nn.Module):
-    """A traced function with its constants, as a module whose inputs are all that is left."""
+    """A traced function with its constants, as a module that takes only the other inputs."""
 
     def __init__(self, traced: torch.fx.GraphModule, constants: Collection[Tensor]):
         super().__init__()
@@ -183,7 +183,7 @@ def golden_arrays(model: MetaHmr, body: BodyArrays, weights: Tensor) -> dict[str
 
 
 def export(config: ExportConfig) -> Path:
-    """Write the bundle, replacing what was there only once everything has been made. Returns its folder."""
+    """Write the bundle, replacing existing files only once everything has been made. Returns its folder."""
     out = config.out or config.checkpoint.parent / "bundle"
     model, run = load_checkpoint(config.checkpoint)
     model.requires_grad_(False)

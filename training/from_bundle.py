@@ -1,7 +1,7 @@
-"""A bundle's weights as a checkpoint again, to go on training from: `--init hmr_ros/assets/bundles/default`.
+"""Turn a bundle's weights back into a checkpoint, to continue training from: `--init hmr_ros/assets/bundles/default`.
 
 Checkpoints are not kept in the repository, bundles are. Exported graphs name their vectors by the parameter's number, and hold
-matrices transposed, in the order in which they are used; the golden pair tells whether they were put back right.
+matrices transposed, in the order in which they are used; the golden pair shows whether the weights were restored correctly.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ HEADS = ("head.", "auxiliary_head.")
 
 
 def checkpoint_of(path: Path) -> Checkpoint:
-    """Weights without the optimiser's moments. The inner objective's weights are those to start from, for a bundle may leave some out.
+    """Weights without the optimiser's moments. The inner objective's weights are the initial ones, because a bundle may lack some.
 
-    Raises ValueError where the graphs are not what this version exports, and for encoders that read images.
+    Raises ValueError if the graphs are not what this version exports, and for encoders that read images.
     """
     bundle = load_bundle(str(path))
     history = bundle.manifest["trained"]["history"]
@@ -56,7 +56,7 @@ def initializers(bundle: Bundle, graph: str) -> dict[str, Tensor]:
 
 
 def put_back(model: MetaHmr, kept: dict[str, dict[str, Tensor]], heads: tuple[str, ...]) -> dict[str, Tensor]:
-    """The model's state. heads: the order in which `regress` uses them."""
+    """The model's state dict. heads: the order in which `regress` uses them."""
     weights = {**model.state_dict(), "log_inner_lr": step_sizes(kept["adapt"])}
     missing = []
     for i, (name, parameter) in enumerate(model.named_parameters()):
@@ -81,13 +81,13 @@ def matrices(stored: dict[str, Tensor]) -> list[Tensor]:
 
 
 def step_sizes(stored: dict[str, Tensor]) -> Tensor:
-    """(157,): the exporter stores their exponential."""
+    """(157,) logs of the step sizes, of which the exporter stores the exponential."""
     (sizes,) = (value for name, value in stored.items() if name.startswith("exp") and value.dim() == 1)
     return sizes.log()
 
 
 def agrees(model: MetaHmr, bundle: Bundle, tolerance: float = 1e-4) -> bool:
-    """Whether the model computes the bundle's golden pairs of `encode` and `regress`."""
+    """Whether the model reproduces the bundle's golden pairs of `encode` and `regress`."""
     inputs, outputs = bundle.golden("encode")
     features = model.encode(*(torch.from_numpy(a) for a in inputs.values()))
     given, expected = bundle.golden("regress")

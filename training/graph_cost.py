@@ -1,8 +1,8 @@
-"""What a graph costs at least: arithmetic and memory traffic counted from its ONNX file, and the time a machine needs for them.
+"""Minimum cost of a graph: arithmetic and memory traffic counted from its ONNX file, and the time a machine needs for them.
 
 The roofline model (Williams, Waterman, Patterson 2009): no run is shorter than its arithmetic at the machine's matrix rate, nor than
-its inputs, outputs and weights, each moved once, at the machine's memory bandwidth. `count` takes the graph for one piece of work;
-`layers` takes each of its products for one, which is as far as a compiler that fuses what lies between products can come.
+its inputs, outputs and weights, each moved once, at the machine's memory bandwidth. `count` treats the graph as one piece of work;
+`layers` treats each of its products as one, which is the limit for a compiler that fuses everything between products.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Cost:
     flops: float
     """Multiplications and additions."""
     bytes: float
-    """Inputs, outputs and weights, once each; what lies between may stay on the chip."""
+    """Inputs, outputs and weights, once each; intermediate values may stay on the chip."""
 
     def least_ms(self, flops_per_s: float, bytes_per_s: float) -> float:
         return 1000 * max(self.flops / flops_per_s, self.bytes / bytes_per_s)
 
 
 def count(path: Path, people: int) -> Cost:
-    """Cost of one run of the graph for so many people."""
+    """Cost of one run of the graph for this many people."""
     model = onnx.load(path)
     values = _values(model, people)
     shapes = {name: value.shape for name, value in values.items()}
@@ -41,7 +41,7 @@ def count(path: Path, people: int) -> Cost:
 
 def layers(path: Path, people: int) -> list[Cost]:
     """Cost of each convolution and matrix product, whose inputs and outputs go through memory, and of each sum of two activations,
-    which reads one of them again; all else is done on the way, for nothing."""
+    which reads one of them again; everything else is taken to be fused, at no cost."""
     model = onnx.load(path)
     values = _values(model, people)
     shapes = {name: value.shape for name, value in values.items()}
@@ -72,17 +72,17 @@ def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 PICTURE = 720, 1280
-"""Height and width, pixels, of what graphs see that take whole pictures."""
+"""Height and width, pixels, of the picture for graphs that take a whole one."""
 PRODUCTS = ("MatMul", "Gemm", "Conv")
 MOVES = {
     "Cast", "Concat", "Constant", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Shape", "Slice", "Split",
     "Squeeze", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
-"""Operators that compute nothing. All others but products and sums count one operation for each number that they give."""
+"""Operators that compute nothing. All others except products and reductions count one operation per output value."""
 
 
 def _values(model: onnx.ModelProto, people: int) -> dict[str, np.ndarray]:
-    """Every tensor's: found by running the graph once, with all of them as outputs."""
+    """Every tensor's value, found by running the graph once with all of them as outputs."""
     given = {value.name: _example(value, people) for value in model.graph.input}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -98,7 +98,7 @@ def _values(model: onnx.ModelProto, people: int) -> dict[str, np.ndarray]:
 
 
 def _example(value: onnx.ValueInfoProto, people: int) -> np.ndarray:
-    """Some value of an input; the first axis is the people's, others that are open are a picture's height and width."""
+    """Ones as an input's value. A dynamic first axis is the people's; dynamic axes after it are a picture's height and width."""
     kind = value.type.tensor_type
     shape = [d.dim_value or (people, *PICTURE)[axis] for axis, d in enumerate(kind.shape.dim)]
     return np.ones(shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))

@@ -1,4 +1,4 @@
-"""The functions of a bundle, as modules of plain tensors: what is exported, and the torch side of the golden pair.
+"""The graphs of a bundle, as modules on plain tensors: for export, and for computing the golden pair in torch.
 
 Names of inputs and outputs are the bundle's contract (`hmr_ros.bundle.GRAPHS`).
 """
@@ -27,14 +27,14 @@ class Encode(nn.Module):
 
 
 class Look(nn.Module):
-    """`encode`, from the whole picture."""
+    """`encode` from the whole picture, with the cropping included."""
 
     def __init__(self, model: MetaHmr):
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor, nodes: Tensor, spread: Tensor, *seen: Tensor) -> Tensor:
-        """image, nodes, spread: see `hmr_ros.crop.look_inputs`; seen: what else `encode` takes after its crop."""
+        """image, nodes, spread: see `hmr_ros.crop.look_inputs`; seen: the inputs of `encode` after its crop."""
         return self.model.encode(cut(image, nodes, spread, self.model.crop_px), *seen)
 
 
@@ -52,7 +52,7 @@ class Regress(nn.Module):
 
 
 class FitInputs(NamedTuple):
-    """What `adapt` and `readout` take, sorted: their inputs are the same, in the order of `hmr_ros.bundle.GRAPHS`."""
+    """The inputs of `adapt` and `readout`, grouped: both take the same, in the order of `hmr_ros.bundle.GRAPHS`."""
 
     state: Tensor
     features: Tensor

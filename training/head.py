@@ -1,4 +1,4 @@
-"""The regression head, and the prediction vector it puts out."""
+"""The regression head, and the prediction vector that it returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREDICTION = POSE + BETAS + CAMERA
 
 
 class Head(nn.Module):
-    """Features and bbox_info to a prediction vector, around the mean body (CLIFF's inputs, Li et al., ECCV 2022)."""
+    """Features and bbox_info to a prediction vector, as an offset from the mean body (CLIFF's inputs, Li et al., ECCV 2022)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

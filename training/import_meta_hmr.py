@@ -1,9 +1,9 @@
-"""Take the released checkpoints of Meta-HMR (github.com/fmx789/Meta-HMR) into our image model, main network and auxiliary.
+"""Import the released checkpoints of Meta-HMR (github.com/fmx789/Meta-HMR) into our image model, main network and auxiliary.
 
     python -m training.import_meta_hmr --checkpoint cliff_hrnet_3dpw.pt --backbone hrnet_w48 --head cliff --out runs/cliff_hrnet
     python -m training.export --checkpoint runs/cliff_hrnet/checkpoint.safetensors --body SMPL_NEUTRAL.pkl --out my_bundle
 
-Nothing but tensors is read from the file. What is imported is the two networks; the step sizes of test-time optimisation, which those
+Only tensors are read from the file. Only the two networks are imported; the step sizes of test-time optimisation, which those
 checkpoints do not have, are our initial ones.
 """
 
@@ -31,7 +31,7 @@ Published = dict[str, dict[str, Tensor]]
 AUXILIARY_OF = {"resnet50": "resnet50", "hrnet_w48": "hrnet_w48_cls"}
 ITERATIONS, AUXILIARY_ITERATIONS = 10, 3
 UNUSED = ("backbone.final_layer.",)
-"""In their files, but in no computation: HRNet's keypoint heatmaps."""
+"""In their files, but not used in any computation: the layer of HRNet's keypoint heatmaps."""
 MEAN = {"init_pose": "pose", "init_shape": "shape", "init_cam": "cam"}
 """Buffers of the mean body, and their names in smpl_mean_params.npz."""
 
@@ -43,26 +43,26 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class ImportConfig:
     checkpoint: Path
-    """Their .pt file."""
+    """The .pt file of Meta-HMR."""
     out: Path
     """Folder for our checkpoint.safetensors."""
     backbone: Literal["resnet50", "hrnet_w48"] = "resnet50"
     head: Head = "cliff"
     mean_params: Path = Path("data/smpl_mean_params.npz")
-    """Looked at only where the checkpoint lacks the mean body; yours, with the SMPL licence."""
+    """Your own copy, under the SMPL licence; read only if the checkpoint lacks the mean body."""
 
 
 @dataclass
 class Report:
-    """What became of every tensor, filled in as they come; keys as published, with the network's name before them."""
+    """What happened to every tensor. Keys are as published, with the network's name before them."""
 
     matched: int = 0
     missing: list[str] = field(default_factory=list)
     wrong_shape: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
-    """In the file, but nothing of this architecture."""
+    """In the file, but not part of this architecture."""
     unused: list[str] = field(default_factory=list)
-    """In their architecture, but in no computation."""
+    """In their architecture, but not used in any computation."""
     from_mean_params: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -85,14 +85,14 @@ def config_of(backbone: str, head: Head) -> ImageModelConfig:
 
 
 def published_key(ours: str, backbone: str) -> tuple[str, str] | None:
-    """Network and key under which they keep what our state dict calls `ours`; None for what they do not have.
+    """Network and key under which Meta-HMR stores what our state dict calls `ours`; None if it has no such tensor.
 
     >>> published_key("encoder.auxiliary_backbone.conv1.weight", "hrnet_w48")
     ('model_aux', 'encoder.conv1.weight')
     """
     deep = (
         backbone == "hrnet_w48"
-    )  # there the backbone is a module of its own, a ResNet's layers stand beside the head's
+    )  # HRNet is a module of its own in the network; ResNet's layers stand beside the head's
     places = {
         "encoder.backbone.": ("model", "backbone." if deep else ""),
         "encoder.auxiliary_backbone.": ("model_aux", "encoder." if deep else ""),
@@ -113,7 +113,7 @@ def read(path: Path) -> Published:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} holds more than tensors and plain values, and is not opened, since such files can run code ({error})"
+            f"{path} holds more than tensors and plain values, and is not opened, because such files can run code ({error})"
         ) from None
     absent = [name for name in ("model", "model_aux") if not isinstance(saved, dict) or name not in saved]
     if absent:
@@ -174,7 +174,7 @@ def import_meta_hmr(config: ImportConfig) -> tuple[Path, Report]:
     image = config_of(config.backbone, config.head)
     model = ImageMetaHmr(image, weights_of(LossConfig()))
     report = load_published(model, read(config.checkpoint), read_mean(config.mean_params))
-    torch.nn.init.zeros_(model.curvature)  # nothing was learned about what moves together
+    torch.nn.init.zeros_(model.curvature)  # no coupling of the state's dimensions was learned
     files = [config.checkpoint, *([config.mean_params] if report.from_mean_params else [])]
     run = {
         "from_step": 0, "commit": commit(), "torch": torch.__version__, "data": digests(files),

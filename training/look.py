@@ -1,8 +1,8 @@
-"""The graph `look`: `encode` that cuts its crops out of the whole picture itself, on the device.
+"""The graph `look`: `encode` preceded by cutting the crops out of the whole picture, on the device.
 
-What `hmr_ros.crop.crop_people` does with OpenCV, in operators that TensorRT 8.6 to 11 and ONNX Runtime have, all people in one pass:
+It does what `hmr_ros.crop.crop_people` does with OpenCV, in operators that TensorRT 8.6 to 11 and ONNX Runtime have, all people in one pass:
 each box's nodes are interpolated to a grid (two small matrix products), the picture is sampled there, and samples that belong to one
-pixel are averaged. The grids of all people lie below each other in one tall grid, for the picture is one.
+pixel are averaged. The grids of all people are stacked into one tall grid, because there is only one picture.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def cut(image: Tensor, nodes: Tensor, spread: Tensor, crop_px: tuple[int, int]) 
 
 
 def _weights(count: int, spread: Tensor) -> Tensor:
-    """(N, 1, SAMPLES * count, NODES): what each sample along a side of `count` pixels takes from the nodes."""
+    """(N, 1, SAMPLES * count, NODES): each node's interpolation weight for each sample along a side of `count` pixels."""
     center, offset = (torch.from_numpy(values).to(spread)[:, None] for values in _places(count))
     nodes = torch.arange(NODES, dtype=spread.dtype, device=spread.device)
     return torch.relu(1 - torch.abs(center + spread * offset - nodes))
 
 
 def _places(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each sample along a side of `count` pixels: its pixel's centre, and where it lies from there. (SAMPLES * count,) float32, nodes."""
+    """For each sample along a side of `count` pixels: its pixel's centre, and its offset from there. (SAMPLES * count,) float32, in node spacings."""
     pixel, sample = np.divmod(np.arange(SAMPLES * count), SAMPLES)
     scale = (NODES - 1) / count
     return (
@@ -50,11 +50,11 @@ def _places(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_look(encode: Path, look: Path, crop_px: tuple[int, int]) -> None:
-    """Put the cutting before the graph in `encode`, in float32 whatever that computes in, and write both as one to `look`."""
+    """Put the cropping, always in float32, before the graph in `encode`, and write both as one graph to `look`."""
     encoder = onnx.load(encode)
     cutter = _cutter(crop_px, encoder)
     joined = compose.merge_models(cutter, encoder, io_map=[("crop", "crop")], producer_name=encoder.producer_name)
-    del joined.opset_import[len(encoder.opset_import) :]  # each is named twice now
+    del joined.opset_import[len(encoder.opset_import) :]  # merging named each twice
     onnx.checker.check_model(joined, full_check=True)
     onnx.save(joined, look)
 
@@ -77,11 +77,9 @@ def _cutter(crop_px: tuple[int, int], encoder: onnx.ModelProto) -> onnx.ModelPro
         _node("MatMul", "rows across_weights", "planes"),
         _node("Transpose", "planes", "points", perm=[0, 2, 3, 1]),
         _node("Reshape", "points tall", "grid"),
-        _node(
-            "Cast", "image", "floats", to=TensorProto.FLOAT
-        ),  # before all else: TensorRT does nothing more with uint8
+        _node("Cast", "image", "floats", to=TensorProto.FLOAT),  # first of all: TensorRT can do nothing else with uint8
         _node("Transpose", "floats", "picture", perm=[0, 3, 1, 2]),
-        # Not from opset 20 on, where "bilinear" is called "linear" and TensorRT takes that for nearest.
+        # Needs an opset below 20: from then on, "bilinear" is called "linear", and TensorRT takes that for nearest.
         _node("GridSample", "picture grid", "samples", mode="bilinear", padding_mode="zeros", align_corners=0),
         _node("AveragePool", "samples", "pixels", kernel_shape=[SAMPLES] * 2, strides=[SAMPLES] * 2),
         _node("Reshape", "pixels colours", "by_colour"),
@@ -103,14 +101,14 @@ def _cutter(crop_px: tuple[int, int], encoder: onnx.ModelProto) -> onnx.ModelPro
 
 
 def _node(operator: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
-    """inputs: names in a row. All names but those of the graph's own inputs and its output become EXACT."""
+    """inputs: names separated by spaces. All names except those of the graph's own inputs and its output get the prefix EXACT."""
     outside = (*PICTURE_INPUTS, "crop")
     names = [name if name in outside else EXACT + name for name in (*inputs.split(), output)]
     return helper.make_node(operator, names[:-1], names[-1:], EXACT + output, **attributes)
 
 
 def _weights_nodes(side: str) -> list[onnx.NodeProto]:
-    """`_weights` of one side, ready to multiply with: across, its last two axes are exchanged."""
+    """`_weights` of one side, ready for the matrix product: those of "across" with the last two axes exchanged."""
     return [
         _node("Mul", f"spread {side}_offset", f"{side}_moved"),
         _node("Add", f"{side}_moved {side}_center", f"{side}_at"),
@@ -122,7 +120,7 @@ def _weights_nodes(side: str) -> list[onnx.NodeProto]:
 
 
 def _constants_of_weights(side: str, count: int, samples: tuple[int, int]) -> dict[str, np.ndarray]:
-    """samples: shape in which samples lie along the side; nodes lie along the other axis."""
+    """samples: shape of the samples, as a column or a row; nodes lie along the other axis."""
     center, offset = (values.reshape(1, 1, *samples) for values in _places(count))
     nodes = np.arange(NODES, dtype=np.float32).reshape(1, 1, *samples[::-1])
     return {f"{side}_center": center, f"{side}_offset": offset, f"{side}_nodes": nodes}
@@ -131,7 +129,7 @@ def _constants_of_weights(side: str, count: int, samples: tuple[int, int]) -> di
 def example_picture(
     people: int, crop_px: tuple[int, int], height: int, width: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Inputs of `look` that belong to a picture: people small and large, within it and across its border, through a lens that bends."""
+    """Picture inputs of `look`: people small and large, within the picture and across its border, through a lens with distortion."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
     image = np.kron(coarse, np.ones((16, 16, 1), np.uint8))

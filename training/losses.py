@@ -1,6 +1,6 @@
-"""The one objective: of the inner loop, of the outer loop, and of the exported graph.
+"""The objective, shared by the inner loop, the outer loop and the exported graph.
 
-Per person and summed over the batch only at the very end, so that adapting one never changes another's result.
+Computed per person, and summed over the batch only at the very end, so that adapting one person never changes another's result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.model import Auxiliary, Prediction
 TERMS = ("keypoints_2d", "keypoints_3d", "pose", "betas", "detector_3d")
 """Order of the objective's terms and of their weights."""
 OBSERVED = ("keypoints_2d", "detector_3d")
-"""Terms that hold a prediction against the detector, not against a truth or a stand-in for it."""
+"""Terms that compare a prediction with the detector, not with ground truth or pseudo ground truth."""
 
 HUBER = 0.1
 """Box units. Keypoints farther off than this pull with constant force (pseudo-Huber): detectors make gross errors, and a
@@ -26,11 +26,11 @@ squared error would let one of them bend the whole body."""
 HUBER_3D_M = 0.1
 """The same for the detector's own 3D, metres."""
 BEFORE_HIPS = skeleton.KEYPOINT_NAMES.index("left_hip")
-"""Keypoints before the two hips, which follow each other."""
+"""Number of keypoints before the two hips, which are adjacent."""
 
 
 class Target(NamedTuple):
-    """What a prediction is held against: the truth, or the detector's 2D with the auxiliary head's 3D."""
+    """What a prediction is compared with: ground truth, or the detector's 2D with the auxiliary head's 3D."""
 
     keypoints_2d: Tensor
     """(B, 23, 2) box units."""
@@ -47,7 +47,7 @@ class Target(NamedTuple):
     detected_3d: Tensor
     """(B, 23, 3) metres, from the hips' centre: what the detector measured in 3D."""
     confidence_3d: Tensor
-    """(B, 23); all 0 in a truth, where there is nothing better than the truth itself."""
+    """(B, 23); all 0 in a ground-truth target, which needs no detected 3D."""
 
 
 def weights_of(config: LossConfig) -> Tensor:
@@ -66,7 +66,7 @@ def pseudo_target(
 
 
 def truth_of(keypoints_2d: Tensor, rotmat: Tensor, betas: Tensor, posed: Posed) -> Target:
-    """The target that is true: every keypoint counts, and there is nothing that a detector measured in 3D.
+    """The ground-truth target: every keypoint counts, and there is no detected 3D.
 
     keypoints_2d: (B, 23, 2) box units; rotmat, betas: as in `Target`; posed: of the same body.
     """

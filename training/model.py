@@ -4,8 +4,8 @@
     state, auxiliary    = model.regress(features, bbox_info)
     prediction          = model.decode(state, features, bbox_info, body)
 
-A *prediction vector* is 157 numbers: 24 rotations as 6D, 10 betas, 3 of the camera. All image quantities are normalised image
-coordinates (x/z, y/z), so intrinsics never enter. `bbox_info` (B, 3) is the box around the person: centre x, centre y, size.
+A *prediction vector* is 157 numbers: 24 rotations as 6D, 10 betas, 3 of the camera. All image quantities are in normalised
+image coordinates (x/z, y/z), so intrinsics never enter. `bbox_info` (B, 3) is the box around the person: centre x, centre y, size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training.rotation import rot6d_to_rotmat
 from training.scopes import make_scope
 
 NEAR_M = 0.1
-"""Points are never projected from nearer than this."""
+"""Smallest depth used in projections: nearer points are projected as if they were this far away."""
 
 
 class Prediction(NamedTuple):
@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
     betas: Tensor
     """(B, 10)."""
     transl: Tensor
-    """(B, 3) metres, as `smplx` has it."""
+    """(B, 3) metres: the translation as in `smplx`."""
     joints: Tensor
     """(B, 24, 3) metres, relative to the pelvis."""
     keypoints: Tensor
@@ -55,9 +55,9 @@ class Auxiliary(NamedTuple):
 
 class MetaHmr(nn.Module):
     kind = "keypoints"
-    """What it reads: one of `hmr_ros.bundle.ENCODERS`."""
+    """What the encoder reads: one of `hmr_ros.bundle.ENCODERS`."""
     crop_px: tuple[int, int] | None = None
-    """Height and width of the crops it reads; None: it reads none."""
+    """Height and width of the crops that the encoder reads; None: it reads no crops."""
 
     def __init__(self, config: ModelConfig, loss_weights: Tensor):
         """loss_weights: the inner objective's initial term weights, in the order of `losses.TERMS`."""
@@ -76,17 +76,17 @@ class MetaHmr(nn.Module):
         self.log_loss_weights = nn.Parameter(loss_weights.log())
 
     def load_matching(self, weights: dict[str, Tensor]) -> None:
-        """Weights of a model that may differ in scope: all but the inner step's, which are of its scope's size, must fit."""
+        """Load the weights of a model whose scope may differ. All must fit, except those of the inner step: their size depends on the scope."""
         own = self.state_dict()
         fitting = {n: value for n, value in weights.items() if n in own and own[n].shape == value.shape}
         if wrong := sorted((set(own) ^ set(fitting)) - {"log_inner_lr", "curvature"}):
             raise ValueError(
-                f"these weights are of another architecture: {', '.join(wrong[:5])} differ; see --model.width"
+                f"these weights are of another architecture: {', '.join(wrong[:5])} differ; set --model.width and the other --model options to match"
             )
         self.load_state_dict(fitting, strict=False)
 
     def look(self, sample) -> Tensor:
-        """Features of a batch's people, (B, F). sample: has what `encode` takes, by the names in ENCODERS."""
+        """Features of a batch's people, (B, F). sample: has the inputs of `encode` as attributes, named as in ENCODERS."""
         return self.encode(*(getattr(sample, name) for name in ENCODERS[self.kind]))
 
     def encode(
@@ -95,13 +95,13 @@ class MetaHmr(nn.Module):
         return self.encoder(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info)
 
     def regress(self, features: Tensor, bbox_info: Tensor, body: BodyArrays) -> tuple[Tensor, Auxiliary]:
-        """The state that adaptation starts from, (B, S), and the pseudo ground truth it is held against."""
+        """The state that adaptation starts from, (B, S), and the pseudo ground truth that predictions are compared with."""
         guess = self.unpack(self.auxiliary_head(features, bbox_info), bbox_info, body)
         state = self.scope.start(features, bbox_info)
         return state, Auxiliary(guess, 2 * torch.sigmoid(self.reliability_head(features)))
 
     def decode(self, state: Tensor, features: Tensor, bbox_info: Tensor, body: BodyArrays) -> Prediction:
-        """What a state means."""
+        """The prediction that a state stands for."""
         return self.unpack(self.scope.vector(state, features, bbox_info), bbox_info, body)
 
     def move(self, state: Tensor, gradient: Tensor, features: Tensor, bbox_info: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class MetaHmr(nn.Module):
         return self.scope.move(state, step, features, bbox_info, second_order=gradient.requires_grad)
 
     def descent(self, gradient: Tensor) -> Tensor:
-        """The step to subtract from what moves, for the objective's gradient with respect to it, (B, moved) both.
+        """The step to subtract from the numbers that adaptation moves, given the objective's gradient with respect to them; both (B, moved).
 
         Learned step sizes per dimension (Meta-SGD, Li et al. 2017) plus a learned low-rank part, so that joints that move together
         in people move together here (after Meta-Curvature, Park and Oliva 2019). Positive definite: always downhill.

@@ -1,4 +1,4 @@
-"""Batches are (named) tuples of tensors, some within others: what is done to all of their tensors alike."""
+"""Operations on all tensors of a batch. Batches are (named) tuples of tensors, which may be nested."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def tensors(nested: tuple) -> Iterator[Tensor]:
 
 
 def mapped(function: Callable[..., Tensor], *nested: Nested) -> Nested:
-    """The same tuples of what `function` makes of the tensors; of several alike, of those that have the same place."""
+    """Apply `function` to every tensor and keep the structure. Several tuples must have the same structure: tensors at the same place are
+    passed together."""
     first = nested[0]
     parts = [mapped(function, *part) if isinstance(part[0], tuple) else function(*part) for part in zip(*nested)]
     return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
 
 
 def joined(*batches: Nested) -> Nested:
-    """Several batches as one."""
+    """Concatenate several batches into one."""
     return batches[0] if len(batches) == 1 else mapped(lambda *values: torch.cat(values), *batches)

@@ -1,7 +1,7 @@
-"""The same graph as TensorRT 8.6 reads it, whose parser knows ONNX up to opset 17.
+"""Rewrite an ONNX graph for TensorRT 8.6, whose parser supports ONNX up to opset 17.
 
-PyTorch writes opset 18 and newer. Of what it uses there, 8.6 misreads two operators without a word: `ReduceMean` with its axes as
-an input (it averages over everything), and `Shape` of a part of the axes (it gives all). Newer parsers read both forms.
+PyTorch writes opset 18 and newer. TensorRT 8.6 silently misreads two of the operators used there: `ReduceMean` with its axes as an
+input (it averages over all axes), and `Shape` of some of the axes (it returns all of them). Newer parsers read both forms.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ OPSET = 17
 
 
 def lower(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in opset 17; as it was, with a warning, where it uses more of newer opsets than this knows how to say."""
+    """The graph in opset 17. If it uses features of newer opsets that are not rewritten here, warn and return it unchanged."""
     lowered = _rewrite(model)
     try:
         onnx.checker.check_model(lowered, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        logging.getLogger(__name__).warning("not for TensorRT 8.6, opset %d cannot say it: %s", OPSET, error)
+        logging.getLogger(__name__).warning(
+            "this graph cannot be expressed in opset %d, so it stays as it is and is not for TensorRT 8.6: %s",
+            OPSET,
+            error,
+        )
         return model
     return lowered
 

@@ -1,4 +1,4 @@
-"""Training samples whose keypoints the real detector found: the pairs of `training.detector_loop`, turned and mirrored."""
+"""Training samples with keypoints from the real detector: the pairs of `training.detector_loop`, augmented by roll and mirroring."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from training.rotation import rotvec_to_rotmat
 from training.synthesis import Sample
 
 ROLL_DEG = 12.0
-"""Standard deviation of the turn about the optical axis. The detector turns its crop upright, so it does not care; much more
-and it would have looked at the picture differently."""
+"""Standard deviation of the roll about the optical axis. The detector turns its crop upright, so a small roll does not change what it
+finds; after a much larger one it would have found something else."""
 MIN_LIMBS = 4
-"""Of so many keypoints can be told how far off the detector's 3D is; fewer fit anything, turned and scaled."""
+"""Limb keypoints needed to measure the error of the detector's 3D: fewer fit almost anything after rotation and scaling."""
 UNIT_CAMERA = Camera(np.eye(3), 1, 1)
 """Pairs are in normalised image coordinates already."""
 
@@ -42,8 +42,8 @@ class Pairs:
         without_3d: float = 0.0,
         dropout: float = 0.0,
     ):
-        """body: that of the file's betas, or ValueError; max_error_mm: people of whom the detector's 3D is farther off are left out;
-        without_3d: how many of them lose it; dropout: how many of the keypoints are lost for no reason."""
+        """body: must be that of the file's betas, else ValueError; max_error_mm: leave out people whose detected 3D has a larger error;
+        without_3d: fraction of people who lose that 3D; dropout: fraction of keypoints removed at random."""
         self.body, self.without_3d, self.dropout = BodyArrays.of(body), without_3d, dropout
         self.kinematics = ForwardKinematics()
         settings = KeypointsConfig()
@@ -85,7 +85,7 @@ class Pairs:
     def sample(
         self, rotmat: Tensor, betas: Tensor, pelvis: Tensor, uv: Tensor, confidence: Tensor, world: Tensor
     ) -> Sample:
-        """What the runtime would hand to the networks, with the truth."""
+        """What the runtime would pass to the networks, with the ground truth."""
         world = torch.where(
             (world.abs().sum(-1, keepdim=True) > 0), world, math.nan
         )  # the detector has no such keypoint
@@ -100,7 +100,7 @@ class Pairs:
 
 
 def detector_error(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N,): PA-MPJPE of the limbs that the detector's own 3D has, mm; 0 where it has less than MIN_LIMBS of them.
+    """(N,): PA-MPJPE in mm of the detector's own 3D, over the limb keypoints that it has; 0 where it has fewer than MIN_LIMBS of them.
 
     arrays: as `detector_loop.load` returns them.
     """
@@ -109,7 +109,7 @@ def detector_error(arrays: dict[str, np.ndarray]) -> np.ndarray:
     count = known.sum(axis=1)
 
     def gathered(points: np.ndarray) -> np.ndarray:
-        """Those that are not known put where the others have their middle: there they turn and scale nothing, and cost nothing."""
+        """Unknown points, moved to the centroid of the known ones: there they change neither the alignment nor the error."""
         middle = np.where(known, points, 0).sum(axis=1) / np.maximum(count, 1)
         return np.where(known, points, middle[:, None])
 
@@ -118,13 +118,13 @@ def detector_error(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def mirror_rotmat(rotmat: Tensor) -> Tensor:
-    """(B, 24, 3, 3) local rotations, of the same body in a mirror: x turned round, left and right exchanged."""
+    """(B, 24, 3, 3) local rotations of the mirrored body: x negated, left and right exchanged."""
     flip = rotmat.new_tensor([-1.0, 1, 1])
     return flip[:, None] * rotmat[:, list(skeleton.MIRRORED_JOINTS)] * flip
 
 
 def mirror_points(points: Tensor) -> Tensor:
-    """(B, 23, 2 or 3) keypoints in a mirror at x = 0."""
+    """(B, 23, 2 or 3) keypoints mirrored at x = 0, left and right exchanged."""
     flip = points.new_ones(points.shape[-1])
     flip[0] = -1
     return points[:, list(skeleton.MIRRORED_KEYPOINTS)] * flip

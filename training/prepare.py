@@ -1,7 +1,7 @@
-"""Data sets as their authors give them out, checked and converted into one npz: `python -m training.prepare SET --root ... --out ...`.
+"""Check and convert a data set, as its authors distribute it, into one npz: `python -m training.prepare SET --root ... --out ...`.
 
-Without --root it says what the set needs, where to get it and under which licence. Interrupted, the same command goes on where it
-was. Pose sets, named `poses_<set>_train.npz`, go into the folder that `training.train --data` is given; image sets are read with
+Without --root, print what the set needs, where to get it and under which licence. After an interruption, the same command continues
+where it stopped. Pose sets, named `poses_<set>_train.npz`, go into the folder that `training.train --data` is given; image sets are read with
 `training.datasets.people.load`.
 """
 
@@ -30,20 +30,20 @@ from training.datasets.people import DatasetError, People
 from training.datasets.thin import moved
 
 SHARD = 500
-"""People whose detections an interruption loses at most."""
+"""People per saved part of the detections: the most that an interruption loses."""
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
     set: Annotated[Literal[tuple(SOURCES)], tyro.conf.Positional]
     root: Path | None = None
-    """Where the annotations are; left out: print what the set needs."""
+    """Where the annotations are; without it, print what the set needs."""
     out: Path | None = None
     """The npz to write; for pose sets poses_<anything>_train.npz or _val.npz in the folder for `training.train --data`."""
     split: str = ""
-    """Which part of the set; '': the first it has."""
+    """Which part of the set; '': its first split."""
     images: Path | None = None
-    """The folder that image paths start from, where it is not --root; without it images are not looked for."""
+    """Folder that image paths start from, if it is not --root; without it, the images of such sets are not looked for."""
     skip_missing_images: bool = False
     """Leave out people whose image is missing, instead of stopping."""
     detect: bool = False
@@ -51,17 +51,17 @@ class PrepareConfig:
     pairs: Path | None = None
     """Also write detections with true bodies as a file of training pairs (`training.train --pairs.file`), for image sets."""
     body: str = "open"
-    """Body model of --pairs: 'open', or the path of an SMPL file. Only people with its betas can be pairs."""
+    """Body model of --pairs: 'open', or the path of an SMPL file. Only people whose betas belong to it become pairs."""
     shape_space: str = ""
-    """Whose betas these are, where the set does not say and you know: smpl_neutral, ..."""
+    """Body that the betas belong to, if the set does not say and you know it: smpl_neutral, ..."""
     fps: float = 30.0
-    """Frames a second to keep of motion capture."""
+    """Frames per second to keep of motion capture."""
     min_move_mm: float = 15.0
-    """Leave out frames of motion capture in which the joints moved less, on average, since the last one kept; 0: none."""
+    """Leave out frames of motion capture in which joints moved less than this, on average, since the last frame kept; 0: keep all."""
     reference: Literal["rest", "first-frame"] = "rest"
     """Which pose of a BVH or AMC file is its T-pose."""
     mocap_fps: float = CMU_FPS
-    """Rate of AMC files, which do not say."""
+    """Frame rate of AMC files, which do not state it."""
 
 
 def prepare(config: PrepareConfig) -> People:
@@ -83,7 +83,7 @@ def prepare(config: PrepareConfig) -> People:
         parts.append(part)
     people = records.join([records.load(part) for part in parts])
     if not len(people):
-        raise DatasetError(f"{config.root}: nobody is left of {len(files):,} files; see the messages above.")
+        raise DatasetError(f"{config.root}: no people are left from {len(files):,} files; see the messages above.")
     records.save(config.out, people)
     shutil.rmtree(folder)
     return people
@@ -104,7 +104,7 @@ def _convert(file: Path, source: Source, config: PrepareConfig, split: str, shar
 
 
 def _image_folder(people: People, source: Source, file: Path, config: PrepareConfig) -> Path | None:
-    """Where images are looked for; None: nowhere, for annotations alone are of use too."""
+    """Folder in which to look for images; None: do not look, because annotations alone are useful too."""
     folder = config.images or (config.root if source.images_in_root else None)
     if config.detect and folder is None:
         raise DatasetError("--detect looks at images: name the folder that their paths start from with --images.")
@@ -115,7 +115,7 @@ def _image_folder(people: People, source: Source, file: Path, config: PrepareCon
         and folder
         and not (folder / people.image[0]).parent.is_dir()
     ):
-        tqdm.write(f"{file}: its images are not below {folder.absolute()}; annotations alone")
+        tqdm.write(f"{file}: its images are not below {folder.absolute()}; only the annotations are converted")
         return None
     return folder
 
@@ -124,17 +124,19 @@ def _with_images(people: People, folder: Path, file: Path, config: PrepareConfig
     there = records.check_images(people, folder, f"{file}, imgname")
     if there.all() or config.skip_missing_images:
         if not there.all():
-            tqdm.write(f"{file}: {int((~there).sum()):,} of {len(people):,} people left out, their images are missing")
+            tqdm.write(
+                f"{file}: {int((~there).sum()):,} of {len(people):,} people left out because their images are missing"
+            )
         return people[there]
     missing = sorted(set(people.image[~there]))
     raise DatasetError(
         f"{file}, imgname: {len(missing):,} of {len(set(people.image)):,} images are missing below {folder.absolute()}: "
-        f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. Complete the download, or --skip-missing-images."
+        f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. Complete the download, or use --skip-missing-images."
     )
 
 
 def _detected(people: People, folder: Path, shards: Path) -> People:
-    """Detection takes hours for a large set, and one file may be all of it: so it is kept in shards."""
+    """Detect keypoints, saved in shards: detection takes hours for a large set, and one file may be all of it."""
     done = []
     for start in tqdm(
         range(0, len(people), SHARD), desc="detecting", unit=f"x{SHARD} people", leave=False, mininterval=1
@@ -147,7 +149,7 @@ def _detected(people: People, folder: Path, shards: Path) -> People:
 
 
 def _identity(file: Path, config: PrepareConfig, split: str) -> str:
-    """Names a part after all that it is made of, so that a changed file or setting makes a new one."""
+    """Name of a part, made from everything that determines its content, so that a changed file or setting makes a new part."""
     about = {key: str(value) for key, value in asdict(config).items() if key not in ("out", "pairs", "body", "split")}
     status = file.stat()
     text = json.dumps([str(file.absolute()), status.st_size, status.st_mtime_ns, split, about], sort_keys=True)

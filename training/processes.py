@@ -1,9 +1,10 @@
-"""One process or many, started by torchrun: who we are, and what the others say.
+"""Training in one process, or in several started by torchrun: the rank of each, and communication between them.
 
     torchrun --nproc-per-node 2 -m training.train ...
 
-Every process draws samples of its own and keeps the same weights; only gradients travel. A wrapper such as DistributedDataParallel
-would hook the inner loop's gradients too, and the model is small: one sum over all of them, after the backward pass, is all it takes.
+Every process draws samples of its own and keeps the same weights; only gradients are exchanged. A wrapper such as
+DistributedDataParallel would hook the inner loop's gradients too. The model is small, so one sum of all gradients over all processes,
+after the backward pass, is enough.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, batch: int) -> int:
-        """How many samples of the whole batch are this process's."""
+        """How many samples of the whole batch this process draws."""
         if batch % self.count:
             raise ValueError(f"a batch of {batch} does not divide among {self.count} processes: choose another --batch")
         return batch // self.count
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Every gradient becomes the mean over all processes: that of the whole batch, since all have equal shares."""
+        """Replace every gradient by its mean over all processes: the whole batch's gradient, since all have equal shares."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         if self.count > 1 and gradients:
             flat = torch.cat([g.flatten() for g in gradients])
@@ -48,7 +49,7 @@ class Processes:
                 gradient.copy_(mean.view_as(gradient))
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any process: what one is asked to do, all do, after the same step."""
+        """Whether `here` is true in any process, so that all act on a request to one of them, after the same step."""
         if self.count == 1:
             return here
         flag = torch.tensor(float(here), device=self.device)
@@ -58,7 +59,7 @@ class Processes:
 
 @contextmanager
 def processes(device: Device = "auto") -> Iterator[Processes]:
-    """Join the others, if torchrun started us; gloo between CPUs, NCCL between GPUs, one GPU a process."""
+    """Join the other processes if torchrun started this one: gloo between CPUs, NCCL between GPUs, one GPU per process."""
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     kind = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     chosen = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)

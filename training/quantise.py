@@ -1,7 +1,7 @@
-"""A copy of a bundle whose encoder computes in INT8: `python -m training.quantise --bundle default --out DIR`.
+"""Make a copy of a bundle whose encoder computes in INT8: `python -m training.quantise --bundle default --out DIR`.
 
-Static quantisation: what range every layer's input has is measured beforehand, on people of the training split, so that people in a
-batch do not influence each other (scales chosen at run time would be of the whole batch). Everything after the encoder computes
+Static quantisation: the range of every layer's input is measured beforehand, on people of the training split, so that people in a
+batch do not influence each other (scales chosen at run time would depend on the whole batch). Everything after the encoder computes
 gradients and stays float32. `docs/tensorrt.md` says what it costs in accuracy.
 """
 
@@ -36,15 +36,15 @@ from training.draws import below
 from training.synthesis import Poses, Synthesis
 
 PRODUCTS = ("Gemm", "MatMul")
-"""Linear layers, and the two products of attention."""
+"""Operators of linear layers, and of the two matrix products of attention."""
 TENSORRT = {"ActivationSymmetric": True, "QuantizeBias": False, "OpTypesToExcludeOutputQuantization": list(PRODUCTS)}
-"""TensorRT knows no zero points and no integer biases, and adds in float; so a layer's output need not be rounded before it is used."""
+"""TensorRT has no zero points and no integer biases, and adds in float; so a layer's output need not be rounded before it is used."""
 CALIBRATIONS = {"percentile": CalibrationMethod.Percentile, "minmax": CalibrationMethod.MinMax}
 BATCH = 64
 COMPARED = 256
 """People of the validation split on whom the copy's features are compared with the original's."""
 TIMED = 400
-"""Calls of each graph."""
+"""Timed calls of each graph."""
 People = dict[str, np.ndarray]
 """Inputs of `encode`, (N, ...) float32 each."""
 
@@ -52,28 +52,28 @@ People = dict[str, np.ndarray]
 @dataclass(frozen=True)
 class QuantiseConfig:
     bundle: str = "default"
-    """One whose encoder reads keypoints: name of a shipped one, or a folder."""
+    """Bundle whose encoder reads keypoints: the name of a shipped one, or a folder."""
     out: Path = Path("runs/int8")
     data: Path = Path("../shared/data/mocap")
     """Folder with pose sets, `poses_*_train.npz` and `poses_*_val.npz`."""
     body: str = "open"
     people: int = 512
-    """On whom ranges are measured."""
+    """How many people to measure ranges on."""
     seed: int = 0
     noise: NoiseConfig = field(default_factory=training_noise)
     operators: tuple[str, ...] = ("Gemm",)
-    """ONNX operators to quantise: Gemm, the linear layers; MatMul, the products of attention; none named: all that ONNX Runtime can."""
+    """ONNX operators to quantise: Gemm, the linear layers; MatMul, the products of attention; none named: all that ONNX Runtime can quantise."""
     ends_in_float: bool = True
-    """Leave the first and the last layer in float32, which make a third of the error and little of the work."""
+    """Leave the first and the last layer in float32, which cause a third of the error and little of the work."""
     calibration: Literal["percentile", "minmax"] = "percentile"
-    """What an activation's range is: all but its outermost values (ONNX Runtime: 99.999 % of them), or all that was seen."""
+    """Range of an activation. percentile: without its outermost values (ONNX Runtime keeps 99.999 % of them); minmax: all values seen."""
     target: Literal["tensorrt", "cpu"] = "tensorrt"
-    """tensorrt: rounding stands in the graph (QDQ), as TensorRT asks for it, to make integer kernels of it; ONNX Runtime computes such a
-    graph in float32, slower than the original. cpu: ONNX Runtime's own integer operators, which nothing else has."""
+    """tensorrt: rounding as nodes of the graph (QDQ), from which TensorRT makes integer kernels; ONNX Runtime computes such a graph in
+    float32, slower than the original. cpu: ONNX Runtime's own integer operators, which nothing else supports."""
 
 
 def draw(config: QuantiseConfig, split: str, count: int, rng: torch.Generator) -> People:
-    """So many people of a split, seen as in training."""
+    """Draw `count` people of a split, with detections simulated as in training."""
     poses = Poses(*Poses.files(config.data, split)).rotvec
     synthesis = Synthesis(BodyArrays.of(load_body(config.body)), config.noise)
     sample = synthesis(poses[below(rng, len(poses), count)], rng)
@@ -86,7 +86,7 @@ def batches(people: People) -> Iterator[People]:
 
 
 class Calibration(CalibrationDataReader):
-    """People, as ONNX Runtime asks for them."""
+    """Gives batches of people to ONNX Runtime, through the interface that it expects."""
 
     def __init__(self, people: People):
         self._batches = batches(people)
@@ -97,7 +97,7 @@ class Calibration(CalibrationDataReader):
 
 def write_int8(graph: Path, int8: Path, people: People, config: QuantiseConfig) -> None:
     """Write `graph` in INT8 to `int8`: a scale for every channel of weights, and one for every activation."""
-    # It is told the shapes, which bundles' graphs do not hold; nothing else is changed.
+    # Shape inference only: bundles' graphs hold no shapes, and the quantiser needs them.
     quant_pre_process(graph, int8, skip_optimization=True, skip_symbolic_shape=True)
     products = [node.name for node in onnx.load(graph).graph.node if node.op_type in PRODUCTS]
     for_tensorrt = config.target == "tensorrt"
@@ -142,19 +142,19 @@ def quantise(config: QuantiseConfig) -> Bundle:
 def check_quantisable(bundle: Bundle, out: Path) -> None:
     if bundle.encoder != "keypoints":
         raise BundleError(
-            f"the encoder of {bundle.path} reads pictures ({bundle.encoder!r}); people to measure ranges on are drawn as keypoints: "
-            "only bundles of keypoints can be quantised"
+            f"the encoder of {bundle.path} reads pictures ({bundle.encoder!r}); ranges are measured on synthetic keypoints: "
+            "give --bundle one whose encoder reads keypoints"
         )
     if "quantised" in bundle.manifest:
-        raise BundleError(f"{bundle.path} is quantised already: give --bundle the one that it was made from")
+        raise BundleError(f"{bundle.path} is quantised already: give --bundle the float32 bundle that it was made from")
     if out.resolve() == bundle.path.resolve():
         raise BundleError(f"--out {out} is the bundle itself, whose float32 weights would be lost: name another folder")
 
 
 def write_golden(bundle: Bundle, rounded: Graph, folder: Path) -> None:
-    """The bundle's golden pairs, with what the INT8 encoder makes of its inputs in place of torch's features.
+    """Write the bundle's golden pairs, with the INT8 encoder's features in place of torch's.
 
-    Torch's own are out of reach: rounding moves features by some percent, `check_golden` allows a tenth of one.
+    Torch's features cannot be reproduced: rounding changes them by some percent, and `check_golden` allows a tenth of one percent.
     """
     with np.load(bundle.path / "golden.npz") as arrays:
         pairs = dict(arrays)
@@ -163,7 +163,7 @@ def write_golden(bundle: Bundle, rounded: Graph, folder: Path) -> None:
 
 
 def manifest_of(bundle: Bundle, folder: Path, config: QuantiseConfig, off: float) -> dict:
-    """The bundle's own, without figures that were not measured on the copy; and how it was made."""
+    """The bundle's manifest, without figures that were not measured on the copy, and with how the copy was made."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("bundle", "out", "data")}
     return {
         **bundle.manifest,
@@ -182,13 +182,13 @@ def manifest_of(bundle: Bundle, folder: Path, config: QuantiseConfig, off: float
 
 
 def features_off(exact: Graph, rounded: Graph, people: People) -> float:
-    """RMS of what rounding does to the features, relative to theirs."""
+    """RMS of the change of the features by rounding, relative to the RMS of the features."""
     truth, found = (np.concatenate([graph(**b)["features"] for b in batches(people)]) for graph in (exact, rounded))
     return round(float(np.linalg.norm(found - truth) / np.linalg.norm(truth)), 4)
 
 
 def encode_ms(*bundles: Bundle) -> list[float]:
-    """Median time of one person's features on one thread, by bundle; in turn, so that a busy machine is busy for all."""
+    """Median milliseconds to encode one person on one thread, by bundle. Measured in turn, so that other load affects all bundles alike."""
     graphs = [OnnxRuntimeGraph(bundle.graph_path("encode")) for bundle in bundles]
     one = {name: array[:1] for name, array in bundles[0].golden("encode")[0].items()}
     seconds: list[list[float]] = [[] for _ in graphs]

@@ -1,9 +1,9 @@
-"""Render the demo clip: our open body walking through a plain room, with the exact truth beside it.
+"""Render the demo clip: our open body walking through a plain room, and the exact ground truth.
 
     python -m training.render_demo_clip            # about a minute; needs ../shared/data/mocap
 
-Writes hmr_ros/assets/demo/walk.mp4 and walk.npz. The walk is a take of a subject that no training data holds. Everything else in
-the picture is procedural, so nothing in it belongs to anybody.
+Writes hmr_ros/assets/demo/walk.mp4 and walk.npz. The walk is a take of a subject who is in no training data. Everything else in
+the picture is procedural, so nobody else holds rights in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SEQUENCE, FIRST_SOURCE_FRAME, SOURCE_FPS = "09_12", 150, 120
 """CMU subject 9, trial 12: walks towards the camera, turns, walks away. Frames are counted at SOURCE_FPS."""
 FPS, NUM_FRAMES = 30, 150
 HEAD_LIFT_RAD = np.radians(28)
-"""This subject watches the floor; whoever walks towards a camera looks ahead."""
+"""This subject looks at the floor; people who walk towards a camera look ahead."""
 BETAS = np.array([0.5, -0.6, 0.4, 0.3, -0.2, 0.0, 0.2, 0.0, 0.0, 0.0], np.float32)
 SUPERSAMPLING = 3
 
@@ -93,7 +93,7 @@ def load_walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interpolate(wanted: np.ndarray, time: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Linear, column by column: bridges the takes' few dropped frames."""
+    """Interpolate every column linearly; this also bridges the few dropped frames of a take."""
     return np.stack([np.interp(wanted, time, column) for column in values.T], axis=-1)
 
 
@@ -178,7 +178,7 @@ def shadow(view: View, camera: Camera, vertices: np.ndarray, faces: np.ndarray) 
     world = vertices @ view.rotmat + view.position
     on_floor = view.from_world(world - LIGHT * (world[:, 1:2] / LIGHT[1]))
     triangles = on_floor[faces].astype(np.float32)
-    facing = -triangles.mean(axis=1)  # every triangle counts, whichever way it lies
+    facing = -triangles.mean(axis=1)  # every triangle counts, whichever way it faces
     mask = paint_triangles((camera.height, camera.width), triangles, facing, np.zeros_like(facing), camera)[..., 3]
     return cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 4 * SUPERSAMPLING)
 

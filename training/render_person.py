@@ -1,4 +1,4 @@
-"""Quick pictures of our body for a keypoint detector to look at: random clothes, light and background, one core, some 20 ms.
+"""Quick pictures of our body for a keypoint detector: random clothes, light and background, in about 20 ms on one core.
 
 Not pretty: just enough for a detector trained on photographs to behave as it does on them. All randomness comes from the numpy
 generator handed in.
@@ -19,7 +19,7 @@ from hmr_ros.draw import face_normals, paint_triangles
 SIDE_PX = 384
 """Side of the square pictures."""
 CUT_FRACTION = 0.15
-"""Part of the people whom the picture's border cuts."""
+"""Fraction of the people who are cut by the picture's border."""
 SKIN_RGB = np.array([(240, 196, 170), (205, 160, 135), (150, 102, 74), (78, 52, 40)], np.float32)
 """From light to dark; tones between neighbours are mixed."""
 HAIR_RGB = np.array([(28, 22, 20), (62, 44, 34), (120, 84, 50), (200, 170, 120), (150, 150, 150)], np.float32)
@@ -67,7 +67,7 @@ def crop_camera(xy: np.ndarray, rng: np.random.Generator, side: int = SIDE_PX) -
     center = middle + rng.uniform(-1, 1, 2) * np.maximum(width - 1.15 * extent, 0) / 2
     if rng.uniform() < CUT_FRACTION:
         axis, sign = ((1, 1), (0, 1), (0, -1), (1, -1))[rng.choice(4, p=(0.6, 0.15, 0.15, 0.1))]
-        beyond = rng.uniform(0.08, 0.5 if axis else 0.35) * extent[axis]  # so much of the person is outside
+        beyond = rng.uniform(0.08, 0.5 if axis else 0.35) * extent[axis]  # how much of the person is outside
         center[axis] = middle[axis] + sign * (extent[axis] / 2 - beyond - width / 2)
     focal = side / width
     K = np.array([[focal, 0, (side - 1) / 2], [0, focal, (side - 1) / 2], [0, 0, 1]])
@@ -110,7 +110,7 @@ class PersonRenderer:
         return develop(background * (1 - layer[..., 3:] / 255) + layer[..., :3], rng)
 
     def _colours(self, rng: np.random.Generator) -> np.ndarray:
-        """(V, 3) float32 RGB: somebody's skin, hair and clothes."""
+        """(V, 3) float32 RGB: random skin, hair and clothes."""
         tone = rng.uniform(0, len(SKIN_RGB) - 1)
         skin = SKIN_RGB[int(tone)] + tone % 1 * (SKIN_RGB[int(tone) + 1] - SKIN_RGB[int(tone)])
         shirt, trousers, shoes = (random_cloth(rng) for _ in range(3))

@@ -1,4 +1,4 @@
-"""6D rotations in torch; the twin of `hmr_ros.rotation`, free of indexing for the sake of the exported gradient."""
+"""6D rotations in torch: the counterpart of `hmr_ros.rotation`. No indexing, whose exported gradient would be a scatter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
     """Gram-Schmidt on two columns (Zhou et al., CVPR 2019, section B). (B, J, 6) to (B, J, 3, 3).
 
-    Computed components first (see `training.body`); the result is a view with its axes in the usual order.
+    Computed with components as the first axis (see `training.body`); the result is a view with its axes in the usual order.
     """
     a, b = rot6d.permute(2, 0, 1).split(3)
     x = a * torch.rsqrt((a * a).sum(0, keepdim=True) + 1e-8)
@@ -21,7 +21,7 @@ def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
 
 
 def rotvec_to_rotmat(rotvec: Tensor) -> Tensor:
-    """Rodrigues' formula, (..., 3) radians to (..., 3, 3). For making data; not differentiable at zero."""
+    """Rodrigues' formula, (..., 3) radians to (..., 3, 3). For data generation; not differentiable at zero."""
     angle = rotvec.norm(dim=-1, keepdim=True).clamp_min(1e-8)
     x, y, z = (rotvec / angle).unbind(-1)
     zero = torch.zeros_like(x)

@@ -1,7 +1,7 @@
-"""What test-time optimisation moves, per person: three answers to one question (see `docs/training.md`).
+"""What test-time optimisation updates for each person: three choices, called scopes (see `docs/training.md`).
 
-A scope says what its state (B, size) means, as a prediction vector, and how a step moves it. The gradient is taken with respect to
-the first `moved` numbers of the state; the rest, if any, is what earlier steps left behind.
+A scope defines how its state (B, size) becomes a prediction vector, and how a step moves the state. The gradient is taken with respect
+to the first `moved` numbers of the state; the rest, if any, records earlier steps.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ class Scope(Protocol):
     moved: int
 
     def initial_lr(self) -> Tensor:
-        """(moved,): the first step sizes, as large as is stable; meta-learning takes it from there."""
+        """(moved,): initial step sizes, as large as is stable; meta-learning starts from them."""
 
     def start(self, features: Tensor, bbox_info: Tensor) -> Tensor:
         """(B, size): the state before any step."""
 
     def vector(self, state: Tensor, features: Tensor, bbox_info: Tensor) -> Tensor:
-        """(B, 157): the prediction vector that a state means."""
+        """(B, 157): the prediction vector that a state stands for."""
 
     def move(self, state: Tensor, step: Tensor, features: Tensor, bbox_info: Tensor, second_order: bool) -> Tensor:
-        """The state after subtracting `step` (B, moved). `second_order`: whether all that the gradient was made of is to be learned
-        through, too."""
+        """The state after subtracting `step` (B, moved). `second_order`: whether training also differentiates through what the
+        gradient was computed from."""
 
 
 class LatentScope:
@@ -76,15 +76,15 @@ class ContextScope:
 
 
 class HeadScope:
-    """All of the head's weights and biases, exactly, without anybody's copy of them.
+    """All of the head's weights and biases, exactly, without a copy of them for each person.
 
     One person's gradient of a linear layer is an outer product, g xᵀ, so K steps change its weights by a matrix of rank K at most:
     the factors are kept, not the matrix. The hidden layer's input is the same in every step, so all of its steps together are one
     shift of its output. The state: that shift (width), the change of the output layer's bias (157), and for each step taken
-    the output layer's factors, activation (width) and change (157), newest first. When `slots` steps have been taken it moves no more.
+    the output layer's factors, activation (width) and change (157), newest first. After `slots` steps the state no longer changes.
 
-    Step sizes belong to rows of the weights (a row's bias included), and mixing rows keeps the rank. They are told per width + 1
-    inputs, so that the same figure means about the same in networks of any width.
+    There is one step size per row of the weights (a row's bias included), and mixing rows keeps the rank. Steps are divided by
+    width + 1, the number of inputs, so that the same step size has about the same effect in networks of any width.
     """
 
     def __init__(self, head: Head, slots: int):
@@ -129,7 +129,7 @@ class HeadScope:
         return torch.where(full, state, torch.cat(moved, dim=-1))
 
     def weights(self, state: Tensor, features: Tensor, bbox_info: Tensor) -> dict[str, Tensor]:
-        """One person's own head, its weights written out: parameters of `Head` by name. For a state of batch 1."""
+        """One person's own head with its weights written out: parameters of `Head` by name. For a state of batch 1."""
         (shift,), (bias,), (activations,), (changes,) = self.split(state)
         x = torch.cat([features, bbox_info], dim=-1)[0]
         per_input = shift / (1 + x @ x)

@@ -1,15 +1,16 @@
-"""What is each part of the method worth? `python -m training.study` trains and measures a grid, and writes `training/STUDY.md`.
+"""Ablation study: what is each part of the method worth? `python -m training.study` trains and measures a grid of methods and writes
+`training/STUDY.md`.
 
     regression                 a plain regressor
     eft-{latent,context,head,full}    the same weights; at test time Adam on the observed objective moves one of the scopes
-    meta-{latent,context,head}        meta-trained, second order, on what is observed alone
+    meta-{latent,context,head}        meta-trained, second order, on the observed terms alone
     dual-{latent,context,head}        the same with the auxiliary head's pseudo ground truth
-    dual1-{latent,context,head}       the same in the first step only, then what is observed alone
+    dual1-{latent,context,head}       the same in the first step only, then the observed terms alone
     meta-full, dual-full       as published: meta-head's or dual-head's one step, then Adam on every weight
 
 All cells of a seed start from the same pre-trained regressor and train as long; they differ in the one switch that names them. Cells
-are files under --out: interrupted, the same command goes on from there. A small network, to be affordable: what it says about the
-order of methods is not what the shipped weights achieve.
+are files under --out: after an interruption, the same command continues from there. The network is small, to be affordable: it tells
+the order of the methods, not the accuracy of the shipped weights.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class StudyConfig:
     root: Path = Path("../shared/data")
     """Folder that holds `mocap/` and `pose2sim_cam1/`."""
     pairs: Path = Path("runs/loop_val.npz")
-    """File of `training.detector_loop`; left out where it does not exist."""
+    """File of `training.detector_loop`; skipped if it does not exist."""
     seeds: int = 3
     width: int = 256
     blocks: int = 2
@@ -62,9 +63,9 @@ class StudyConfig:
     steps: int = 600
     """Steps of every cell after that."""
     people: int = 1024
-    """Held-out people whom cheap scopes are measured on."""
+    """Held-out people on whom the cheap methods are measured."""
     few: int = 64
-    """The first of them, whom `head` and `full` of EFT are measured on too: Adam on weights takes a person at a time."""
+    """How many of them, the first ones, EFT of `head` and `full` is measured on: Adam on weights takes one person at a time."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
@@ -77,7 +78,7 @@ TRAINED = {
     **{f"dual-{scope}": (scope, META) for scope in SCOPES},
     **{f"dual1-{scope}": (scope, replace(META, dual_after_first=False)) for scope in SCOPES},
 }
-"""What is trained: scope and settings."""
+"""The trained cells by name: scope and settings."""
 EXTRA = {
     "first-order-latent": ("latent", replace(META, first_order=True)),
     "fixed-steps-latent": ("latent", replace(META, learn_step_sizes=False)),
@@ -109,7 +110,7 @@ METHODS = {
 
 
 def train_cell(config: StudyConfig, name: str, seed: int) -> Path:
-    """The checkpoint of one trained cell, made where it is not there yet."""
+    """The checkpoint of one trained cell; train it if it does not exist yet."""
     init, steps = None, config.steps
     if name == "pretrained":
         (scope, meta), steps = TRAINED["regression"], config.pretrain
@@ -118,7 +119,7 @@ def train_cell(config: StudyConfig, name: str, seed: int) -> Path:
         init = train_cell(config, "pretrained", seed)
     settings = TrainConfig(
         data=config.root / "mocap", out=config.out / f"{name}-{seed}", init=init, steps=steps, batch=config.batch,
-        # Seeds 1000 apart: what cells of one seed share is the start and the people they train on.
+        # Seeds are 1000 apart. Cells of one seed share their initial weights and the people they train on.
         seed=1000 * seed + (name != "pretrained"), checkpoint_every=max(1, steps // 4),
         model=ModelConfig(scope=scope, width=config.width, blocks=config.blocks), meta=meta, noise=config.noise,
     )  # fmt: skip
@@ -144,7 +145,7 @@ def load_model(path: Path, scope: str) -> tuple[MetaHmr, MetaConfig]:
 
 
 def predictor(method: Method, path: Path, body: BodyArrays) -> Callable[[tuple[Tensor, ...]], list[Prediction]]:
-    """Inputs (five tensors, any number of people) to the predictions after 0 to STEPS steps."""
+    """A function from inputs (five tensors, any number of people) to the predictions after 0 to STEPS steps."""
     trained_scope = checkpoint.load(path).run["config"]["model"]["scope"]
     wanted = method.eft.scope if method.eft and method.eft.scope != "full" else trained_scope
     model, meta = load_model(path, wanted)
@@ -192,7 +193,7 @@ def choose_lr(method: Method, path: Path, body: BodyArrays, data: StudyData) -> 
 
 
 def measure_cell(config: StudyConfig, name: str, seed: int, body: BodyArrays, data: dict[str, StudyData]) -> None:
-    """Everything about one method and seed, as a JSON file; what is there already stays."""
+    """Measure one method and seed and write the results as a JSON file; results already in it are kept."""
     file = config.out / "results" / f"{name}-{seed}.json"
     result = json.loads(file.read_text()) if file.is_file() else {}
     method = METHODS[name]
@@ -237,7 +238,7 @@ def summary(config: StudyConfig, body: BodyArrays, data: dict[str, StudyData]) -
         bundles = {scope: exported(trained[f"dual-{scope}"], config.out / "bundles" / scope) for scope in SCOPES}
         methods = {name: method for name, method in METHODS.items() if method.eft or name in trained}
         for name, method in methods.items():
-            if method.eft:  # as it was measured
+            if method.eft:  # with the settings it was measured with
                 cell = json.loads((config.out / "results" / f"{name}-0.json").read_text())
                 methods[name] = method._replace(eft=EftConfig(**cell["eft"]))
         predictors = {name: predictor(method, trained[method.weights], body) for name, method in methods.items()}
@@ -254,7 +255,7 @@ def summary(config: StudyConfig, body: BodyArrays, data: dict[str, StudyData]) -
 
 
 def exported(path: Path, bundle: Path) -> str:
-    """The bundle of a cell, made where it is not there yet."""
+    """The bundle of a cell; export it if it does not exist yet."""
     if not (bundle / "manifest.json").is_file():
         export(ExportConfig(checkpoint=path, out=bundle, name=f"study-{bundle.name}"))
     return str(bundle)
@@ -268,7 +269,7 @@ def settings_of(config: StudyConfig) -> dict:
 
 
 def claim(config: StudyConfig) -> None:
-    """Cells of different settings must not be mixed."""
+    """Reserve the folder for these settings: cells of different settings must not be mixed."""
     file, about = config.out / "study.json", settings_of(config)
     if file.is_file() and json.loads(file.read_text()) != about:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The people of the study, as tensors: held-out motion capture, rendered people whom BlazePose saw, a real man."""
+"""The people of the study, as tensors: held-out motion capture, rendered people detected by BlazePose, a real man on video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.synthesis import Poses, Sample, Synthesis
 
 @dataclass(frozen=True)
 class StudyData:
-    """N people seen by some detector, and where their joints are."""
+    """N people as seen by a detector, and their true joints."""
 
     inputs: tuple[Tensor, ...]
     """What `MetaHmr.encode` takes, (N, ...) each."""
@@ -34,7 +34,7 @@ class StudyData:
     limbs: bool = False
 
     def points(self, prediction: Prediction) -> np.ndarray:
-        """(B, J, 3): what of a prediction is held against the truth."""
+        """(B, J, 3): the points of a prediction that are compared with the truth."""
         if not self.limbs:
             return prediction.joints.numpy()
         return prediction.keypoints.numpy()[:, [skeleton.KEYPOINT_NAMES.index(name) for name in skeleton.LIMBS]]
@@ -56,7 +56,7 @@ class StudyData:
 
     @staticmethod
     def all_of(root: Path, pairs: Path, body: BodyArrays, noise: NoiseConfig, people: int) -> dict[str, StudyData]:
-        """By name, what there is of it."""
+        """All of the study's data that exists, by name."""
         data = StudyData.mocap(root, body, noise, people)
         if pairs.is_file():
             data["detector-loop"] = rendered(pairs)
@@ -65,7 +65,7 @@ class StudyData:
         return data
 
     def without_3d(self) -> StudyData:
-        """The same people by a detector that tells no 3D, as in the literature."""
+        """The same people seen by a detector that gives no 3D, as in the literature."""
         keypoints, confidence, keypoints_3d, confidence_3d, bbox_info = self.inputs
         blind = (torch.zeros_like(keypoints_3d), torch.zeros_like(confidence_3d))
         return replace(self, inputs=(keypoints, confidence, *blind, bbox_info))
@@ -76,7 +76,7 @@ class StudyData:
 
 
 def rendered(file: Path) -> StudyData:
-    """Pairs of `training.detector_loop`, as they are."""
+    """Pairs of `training.detector_loop`, without augmentation."""
     pairs = Pairs(file, load_body("open"))
     pelvis = pairs.transl + pairs.kinematics(pairs.rotmat, pairs.betas, pairs.body).pelvis
     return StudyData.of(pairs.sample(pairs.rotmat, pairs.betas, pelvis, pairs.uv, pairs.confidence, pairs.world))

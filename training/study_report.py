@@ -22,7 +22,7 @@ SOURCES = {
     "pose2sim-cam1": "real camera, BlazePose",
 }
 IN_DETAIL = ("mocap", "pose2sim-cam1")
-"""With PA-MPJPE on the page; of the others it is in the summary."""
+"""Sources whose PA-MPJPE is on the page; that of the others is in the summary."""
 BEGIN, END = "<!-- figures: made by training.study_report, do not edit -->", "<!-- end of figures -->"
 STUDENT_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78}
 """Two-sided 95 % quantile of Student's t, by degrees of freedom."""
@@ -34,11 +34,11 @@ class ReportConfig:
     page: Path = Path("training/STUDY.md")
     plot: Path = Path("docs/study.png")
     shipped: Path = Path("docs/study_shipped.json")
-    """Of `training.study_shipped`."""
+    """Result of `training.study_shipped`."""
 
 
 def summarise(folder: Path, few: int, names: list[str]) -> dict:
-    """Means over people of every cell that there is: methods (in the order of `names`) -> seed -> source -> {metric: 15 numbers, by
+    """Means over people of every cell that exists: method (in the order of `names`) -> seed -> source -> {metric: 15 numbers, by
     steps}."""
     methods: dict[str, dict] = {}
     for file in (file for name in names for file in sorted((folder / "results").glob(f"{name}-[0-9].json"))):
@@ -114,7 +114,7 @@ def _difference(difference: np.ndarray) -> str:
 
 
 def kept(methods: dict, name: str, full: str, step: int) -> np.ndarray | None:
-    """(seeds,) the share of what full adaptation gains over the plain regressor that a method has after `step` steps."""
+    """(seeds,): the share of full adaptation's gain over the plain regressor that a method reaches after `step` steps."""
     common = set(methods.get(name, {})) & set(methods.get(full, {})) & set(methods.get("regression", {}))
     if not common:
         return None
@@ -125,7 +125,7 @@ def kept(methods: dict, name: str, full: str, step: int) -> np.ndarray | None:
 
 
 def table_of_shares(methods: dict, times: dict) -> list[str]:
-    """Every cheap method against the full adaptation of its family: what it keeps, at what share of its time."""
+    """Every cheap method against the full adaptation of its family: the share of the gain that it keeps, and of the time that it takes."""
     lines = [
         "| method | steps | MPJPE, mm | gain kept | ms a person | of full's time |",
         "|---|---|---|---|---|---|",
@@ -136,7 +136,7 @@ def table_of_shares(methods: dict, times: dict) -> list[str]:
             continue
         errors, cost = by_seed(methods, full, "few"), milliseconds[f"torch {full}"]
         best = errors.mean(0).argmin()
-        if family != "dual1":  # it shares dual's
+        if family != "dual1":  # dual1 shares dual's row
             lines.append(f"| **{full}** | {best} | {spread(errors[:, best])} | 100 % | {cost:.1f} | 1 |")
         for scope in ("latent", "context", "head"):
             name = f"{family}-{scope}"
@@ -219,7 +219,7 @@ def tables(summary: dict) -> str:
 
 
 def draw(summary: dict, path: Path) -> None:
-    """Error against steps per scope, and against milliseconds."""
+    """Plot the error against steps for each scope, and against milliseconds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -280,12 +280,12 @@ def draw(summary: dict, path: Path) -> None:
 
 
 def write(summary: dict, config: ReportConfig) -> None:
-    """The page's figures and the plot."""
+    """Write the page's figures and the plot."""
     if config.shipped.is_file():
         summary = {**summary, "shipped": json.loads(config.shipped.read_text())}
     text = config.page.read_text()
     if BEGIN not in text or END not in text:
-        raise ValueError(f"{config.page} has no place for figures: it lacks the lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"{config.page} has no place for figures: add the marker lines {BEGIN!r} and {END!r}")
     before, rest = text.split(BEGIN)
     config.page.write_text(before + BEGIN + "\n\n" + tables(summary) + "\n" + END + rest.split(END)[1])
     draw(summary, config.plot)

@@ -1,8 +1,8 @@
-"""What the shipped scope keeps of full adaptation, and at what share of its time: `python -m training.study_shipped`.
+"""The share of full adaptation's gain that the shipped scope keeps, and of its time: `python -m training.study_shipped`.
 
 Full adaptation starts from the same weights: Adam on every weight of encoder and head, one person at a time, until the objective moves
-by less than 2e-5 (`training.eft`), with the term weights that were learned, on what is observed alone and on the whole inner
-objective. Its learning rate is the best on other people. Both see the same held-out people, and are timed in turn.
+by less than 2e-5 (`training.eft`), with the learned term weights, once on the observed terms alone and once on the whole inner
+objective. Its learning rate is the best on other people. Both methods see the same held-out people, and are timed in turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.train import inner_weights
 
 RATES = (5e-6, 1e-5, 2e-5, 4e-5)
 TUNED_ON = 16
-"""People."""
+"""People on whom learning rates are compared."""
 
 
 @dataclass(frozen=True)

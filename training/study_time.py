@@ -1,4 +1,4 @@
-"""What one person costs, per scope: as compiled graphs on one CPU thread, as they ship, and in torch, which is all that Adam on weights has."""
+"""Time per person of each scope on one CPU thread: as compiled graphs, which are shipped, and in torch, the only way to run Adam on weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = (0, 1, 2, 5, 14)
 
 
 def graph_runs(bundles: dict[str, str], data: StudyData) -> dict[str, Callable[[int], None]]:
-    """By "graph <scope>, <steps>": everything between keypoints and the answer for person i, on ONNX Runtime. bundles: by scope."""
+    """By "graph <scope>, <steps>": computes everything from keypoints to the result of person i, on ONNX Runtime. bundles: by scope."""
     runs = {}
     for scope, name_or_path in bundles.items():
         _, bundle, graphs = load_model(ModelConfig(bundle=name_or_path, backend="onnxruntime"))
@@ -37,15 +37,15 @@ def graph_runs(bundles: dict[str, str], data: StudyData) -> dict[str, Callable[[
 
 
 def measure_times(bundles: dict[str, str], predictors: dict[str, Callable], data: StudyData) -> dict:
-    """Median milliseconds a person. bundles: by scope; predictors: torch, by method, all steps of one or more people. Everything is
-    measured in turn on every person, so that a busy machine is busy for all alike."""
+    """Median milliseconds per person. bundles: by scope; predictors: torch, by method, all steps of one or more people. Everything is
+    measured in turn on every person, so that other load on the machine affects all alike."""
     runs = graph_runs(bundles, data)
     for name, predict in predictors.items():
         runs[f"torch {name}"] = lambda i, predict=predict: predict(tuple(x[i : i + 1] for x in data.inputs))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(PEOPLE):
         for name, run in runs.items():
-            run(i)  # what ran before it was somebody else's: everyone is timed with warm caches
+            run(i)  # warm-up: another method ran before, and all are timed with warm caches
             began = time.perf_counter()
             run(i)
             seconds[name].append(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Synthetic training samples: motion-capture poses on random bodies before random cameras, seen by a careless detector."""
+"""Synthetic training samples: motion-capture poses on random bodies in front of random cameras, seen by a simulated detector with errors."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ KEYPOINT_SIGMA = {
     "nose": 1.0, "eye": 0.9, "ear": 1.1, "shoulder": 1.1, "elbow": 1.0, "wrist": 1.0, "hip": 1.1, "knee": 0.9,
     "ankle": 0.9, "toe": 1.4, "heel": 1.1,
 }  # fmt: skip
-"""How much worse each kind of keypoint is than NoiseConfig.sigma."""
+"""Factor on NoiseConfig.sigma for each kind of keypoint."""
 KEYPOINT_OUTLIERS = {
     "nose": 0.1, "eye": 0.1, "ear": 0.1, "shoulder": 0.3, "elbow": 0.8, "wrist": 1.2, "hip": 0.3, "knee": 0.8, "ankle": 1.0,
     "toe": 1.2, "heel": 1.1,
 }  # fmt: skip
-"""How often each kind is an outlier, times NoiseConfig.outliers."""
+"""Factor on NoiseConfig.outliers for each kind of keypoint."""
 ARMS, LEGS = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toe", "heel")
 
 
@@ -45,10 +45,10 @@ SPINE_JOINTS = tuple(skeleton.JOINT_NAMES.index(f"spine{i}") for i in (1, 2, 3))
 
 
 class Sample(NamedTuple):
-    """A batch as the network sees it, with its truth."""
+    """A batch as the network sees it, with its ground truth."""
 
     keypoints: Tensor
-    """(B, 23, 2) box units, as detected; zero where not."""
+    """(B, 23, 2) box units, as detected; zero where not detected."""
     confidence: Tensor
     """(B, 23)."""
     keypoints_3d: Tensor
@@ -68,7 +68,7 @@ class Sample(NamedTuple):
 
     @property
     def observed(self) -> tuple[Tensor, ...]:
-        """What test-time optimisation holds a prediction against."""
+        """What test-time optimisation compares a prediction with."""
         return self.keypoints, self.confidence, self.keypoints_3d, self.confidence_3d
 
     def to(self, device: torch.device) -> Sample:
@@ -88,13 +88,13 @@ class Poses:
         with np.load(path) as file:
             if "axes" in file and str(file["axes"]) != "y_up":
                 raise ValueError(
-                    f"{path}: poses are relative to a camera, not motion capture; `training.prepare` pose sets are"
+                    f"{path}: its poses are relative to a camera, so this is not motion capture: use a pose set of `training.prepare`"
                 )
             return file["poses"].astype(np.float32)
 
     @staticmethod
     def files(folder: Path, split: str) -> list[Path]:
-        """Every pose set of a folder: ours, and what `training.prepare` made for it."""
+        """Every pose set of a folder: ours, and those that `training.prepare` wrote there."""
         return sorted(folder.glob(f"poses_*_{split}.npz")) or [folder / f"poses_cmu_{split}.npz"]
 
     def __len__(self) -> int:
@@ -102,9 +102,9 @@ class Poses:
 
 
 class Synthesis:
-    """Draws samples. Everything random comes from the generator handed in, so a seed is a data set.
+    """Draws samples. Everything random comes from the generator handed in, so a seed determines the data set.
 
-    They are made on the device of `body`'s arrays; poses and generator must be there too.
+    Samples are made on the device of `body`'s arrays; poses and generator must be on it too.
     """
 
     def __init__(self, body: BodyArrays, noise: NoiseConfig):
@@ -158,11 +158,11 @@ class Synthesis:
         return Sample(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info, truth, pelvis - posed.pelvis)
 
     def draws(self, rng: torch.Generator) -> tuple[Draw, Draw]:
-        """Where the detector's errors come from: uniform in [0, 1), and standard normal, of any shape (B, ...)."""
+        """Sources of the detector's errors: random numbers uniform in [0, 1), and standard normal, of any shape (B, ...)."""
         return drawing(torch.rand, rng), drawing(torch.randn, rng)
 
     def detect(self, clean: Tensor, depth: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What a detector makes of true 2D keypoints (B, 23, 2), depth (B, 23) metres: positions and confidences (B, 23)."""
+        """Simulate detections of true 2D keypoints (B, 23, 2) at depth (B, 23) metres: positions and confidences (B, 23)."""
         batch, noise = len(clean), self.noise
         uniform, normal = self.draws(rng)
         size = (clean.amax(1) - clean.amin(1)).amax(-1)[:, None, None]
@@ -188,12 +188,12 @@ class Synthesis:
         behind = depth - depth[:, self.trunk].mean(1, keepdim=True)  # the trunk hides what is behind it
         hidden = self.hideable & (uniform(batch, 23) < noise.occlusion * torch.sigmoid((behind - 0.05) / 0.06))
         missing = missing | hidden | self.truncated(clean, uniform)
-        # Never fewer than six: a pipeline does not ask about less.
+        # Never fewer than six: the pipeline skips people with fewer.
         keep = missing.sum(1, keepdim=True) <= 23 - 6
         return noisy, torch.where((missing & keep) | ~self.detected, 0.0, confidence)
 
     def detect_3d(self, true: Tensor, shift: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What a detector makes of true 3D keypoints (B, 23, 3): positions from the hips' centre, and confidences (B, 23).
+        """Simulate the detector's own 3D of true 3D keypoints (B, 23, 3): positions from the hips' centre, and confidences (B, 23).
 
         It sees a person of average size, turned a little, flattened in depth, with errors that grow along the limbs, and
         with the same mistakes in x and y as its 2D: `shift` (B, 23, 2), metres.
@@ -202,11 +202,11 @@ class Synthesis:
         uniform, normal = self.draws(rng)
 
         points = true - true[:, self.hips].mean(1, keepdim=True)
-        # Some people are seen well and some badly, as a whole; how well the 3D fits the 2D tells which.
+        # Some people are seen well and some badly, as a whole; a network can tell by how well the 3D fits the 2D.
         badly = torch.exp(noise.spread_3d * normal(batch, 1))
         turn = rotvec_to_rotmat(math.radians(noise.turn_deg) * badly * normal(batch, 3))
         points = points @ turn.transpose(1, 2)
-        for limb in self.limbs:  # seen from the limb's root, depth the other way round
+        for limb in self.limbs:  # depth mirrored about the limb's root
             chain = points[:, limb]
             flipped = torch.cat([chain[..., :2], 2 * chain[:, :1, 2:] - chain[..., 2:]], -1)
             points[:, limb] = torch.where(uniform(batch, 1, 1) < noise.flips_3d, flipped, chain)
@@ -236,13 +236,13 @@ class Synthesis:
 
 
 def vary_proportions(body: BodyArrays, rng: torch.Generator, amount: float = 0.05) -> BodyArrays:
-    """The body with every bone a little longer or shorter, left as right.
+    """The body with every bone a little longer or shorter, the same on both sides.
 
-    Real limbs vary more than any ten betas say; a network that takes every body's proportions for its own would read a long
+    Real limbs vary more than ten betas can express; a network that expects the model's proportions of everyone would read a long
     thigh as one that points sideways. amount: standard deviation of the log of the length.
     """
     factor = torch.exp(amount * drawing(torch.randn, rng)(skeleton.NUM_JOINTS))
-    # Of left and right it is the first one's, not the shorter one's: people do not come out shorter on average.
+    # Left and right share the factor of the first of them, not the smaller one, so that people do not become shorter on average.
     first = tuple(map(min, enumerate(skeleton.MIRRORED_JOINTS)))
     factor = factor[constant(first, factor.device, torch.int64)]
     joints = [body.J_template[0]]
@@ -255,7 +255,7 @@ def vary_proportions(body: BodyArrays, rng: torch.Generator, amount: float = 0.0
 
 
 def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """Somebody in each of these poses, somewhere before a camera.
+    """A random body in each of these poses, at a random place in front of a camera.
 
     rotvec: (B, 24, 3), as `Synthesis` takes it. Returns rotmat (B, 24, 3, 3) in the optical frame, betas (B, 10), and where the
     pelvis is, (B, 3) metres, optical frame.
@@ -269,7 +269,7 @@ def random_bodies(rotvec: Tensor, rng: torch.Generator, augment: bool = True) ->
 
 def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
     """More poses than were captured: limbs exchanged between people, bodies mirrored half of the time, joints perturbed, and in half
-    of them the collars take a part of the arms' elevation (the data's never do)."""
+    of them the collars take a part of the arms' elevation (in the data they never do)."""
     batch, uniform, normal = len(rotvec), drawing(torch.rand, rng), drawing(torch.randn, rng)
     rotvec = exchange_limbs(rotvec, rng)
     order = constant(skeleton.MIRRORED_JOINTS, rotvec.device, torch.int64)
@@ -290,7 +290,7 @@ def augment_pose(rotvec: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def exchange_limbs(rotvec: Tensor, rng: torch.Generator, share: float = 0.3) -> Tensor:
-    """Each arm and each leg is somebody else's with probability `share`: people do with one limb what others do with another."""
+    """Replace each arm and each leg, with probability `share`, by another person's: limb poses then meet in combinations never captured."""
     for joints in LIMB_JOINTS:
         limb = constant(joints, rotvec.device, torch.int64)
         other = rotvec[drawing(torch.randperm, rng)(len(rotvec))][:, limb]

@@ -1,7 +1,7 @@
 """Meta-training of the dual-network regressor: `python -m training.train`, or under `torchrun` on many devices.
 
-Every batch: encode, regress, take a few inner steps on what test time will know (2D keypoints and the auxiliary head's 3D), then
-descend the outer objective (the truth) through those steps, second derivatives included.
+Every batch: encode, regress, take a few inner steps on what is known at test time (2D keypoints and the auxiliary head's 3D), then
+descend the outer objective (against ground truth) through those steps, second derivatives included.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def make_model(config: TrainConfig, kind: type[MetaHmr] = MetaHmr) -> MetaHmr:
 
 
 def predicting(model: MetaHmr) -> tuple[nn.Module, ...]:
-    """What makes predictions: everything but the inner steps."""
+    """The modules that make predictions: everything except the inner steps."""
     return model.encoder, model.head, model.auxiliary_head
 
 
 def to_training(model: MetaHmr, meta: MetaConfig) -> None:
-    """Training mode, less what is frozen: its batch statistics stay what they are, and nothing of it drops out."""
+    """Set training mode, except for frozen modules: their batch statistics stay as they are, and their dropout is off."""
     model.train()
     if meta.steps_only:
         for part in predicting(model):
@@ -66,8 +66,8 @@ def to_training(model: MetaHmr, meta: MetaConfig) -> None:
 
 
 def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
-    """(2, 5): term weights of the inner objective in the first step and in those after it. Without the dual network, of what is
-    observed alone."""
+    """(2, 5): term weights of the inner objective in the first step and in those after it. Without the dual network, only the
+    observed terms have weight."""
     weights = model.log_loss_weights.exp()
     observed = weights * constant(tuple(float(term in OBSERVED) for term in TERMS), weights.device, weights.dtype)
     first, later = meta.dual, meta.dual and meta.dual_after_first
@@ -75,7 +75,7 @@ def inner_weights(model: MetaHmr, meta: MetaConfig) -> Tensor:
 
 
 def generator(seed: int, step: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The randomness of one training step: made from its number, so that a resumed run needs to remember nothing."""
+    """The random generator of one training step, seeded with the step's number, so that a resumed run needs no saved random state."""
     state = np.random.SeedSequence((seed, step, stream)).generate_state(1)
     return torch.Generator(device).manual_seed(int(state[0]))
 
@@ -90,7 +90,7 @@ def inner_steps(step: int, meta: MetaConfig, rng: torch.Generator) -> int:
 
 
 def outer_loss(model: MetaHmr, sample: Sample, steps: int, config: TrainConfig, body: BodyArrays) -> Tensor:
-    """The training loss of one batch (scalar): before adaptation, after each of `steps` inner steps, and of the auxiliary."""
+    """The training loss of one batch (scalar): before adaptation, after each of `steps` inner steps, and of the auxiliary head."""
     features = model.look(sample)
     state, auxiliary = model.regress(features, sample.bbox_info, body)
     target = pseudo_target(*sample.observed, auxiliary)
@@ -122,7 +122,7 @@ def mpjpe_by_steps(model, sample: Sample, steps: int, config: TrainConfig, body:
 
 
 class Data:
-    """Where samples come from. They are made where `body`'s arrays are, by a generator that is there too."""
+    """Source of samples. They are made on the device of `body`'s arrays, with a generator on the same device."""
 
     def __init__(self, config: TrainConfig, body: BodyArrays):
         train, val = (Poses.files(config.data, split) for split in ("train", "val"))
@@ -139,7 +139,7 @@ class Data:
             self.files.append(config.pairs.file)
 
     def __call__(self, count: int, rng: torch.Generator) -> Sample:
-        """Training samples, a part of them with the real detector's errors."""
+        """Training samples, some of them with the real detector's errors."""
         real = round(count * self.pairs_share)
         pick = below(rng, len(self.poses), count - real)
         sample = self.synthesis(self.poses[pick], rng)
@@ -173,7 +173,7 @@ class Run:
         for encoder in (part for part in self.model.modules() if hasattr(part, "half") and part is not self.model):
             encoder.half = config.precision == "bfloat16"
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        on_gpu = device.type == "cuda"  # there a step is captured, and the rate must be where a replay finds it
+        on_gpu = device.type == "cuda"  # there a step is captured, and a replay reads the rate at a fixed address
         self.rate = torch.tensor(config.learning_rate, device=device)
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.rate, weight_decay=1e-4, capturable=on_gpu, fused=on_gpu
@@ -215,11 +215,11 @@ class Run:
         return loss
 
     def take(self, sample: Sample, steps: int, group: Processes, body: BodyArrays) -> Tensor:
-        """One step of the optimiser, after so many inner ones. A CUDA graph can replay it: no number leaves the device."""
+        """One step of the optimiser, after `steps` inner steps. A CUDA graph can replay it, because no number leaves the device."""
         loss = self.gradients(sample, steps, group, body)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for gradient in (p.grad for p in self.parameters if p.grad is not None):
-            gradient.copy_(torch.where(torch.isfinite(norm), gradient, 0))  # a freak sample must not end an hour's work
+            gradient.copy_(torch.where(torch.isfinite(norm), gradient, 0))  # one freak sample must not ruin the run
         self.optimizer.step()
         return loss
 
@@ -235,11 +235,11 @@ class Run:
         moments = self.optimizer.state_dict()["state"]
         Checkpoint(self.model.state_dict(), moments, self.step, self.description).save(self.checkpoint)
         described = json.dumps({**self.description, "step": self.step}, indent=2, default=str)
-        (self.config.out / "config.json").write_text(described)  # the checkpoint's own description, for people
+        (self.config.out / "config.json").write_text(described)  # the checkpoint's own description, for people to read
 
 
 class Interruption:
-    """Ctrl-C and SIGTERM become a request to stop after the step in hand, so that what is saved is a whole step's work."""
+    """Turns Ctrl-C and SIGTERM into a request to stop after the current step, so that a checkpoint never holds half a step."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -300,7 +300,7 @@ class HasValidation(Protocol):
 
 
 class Report:
-    """What the first process tells: progress, TensorBoard, validation, checkpoints."""
+    """What the first process reports and saves: progress, TensorBoard, validation, checkpoints."""
 
     def __init__(self, run: Run, data: HasValidation, body: BodyArrays, group: Processes):
         self.run, self.body = run, body
@@ -327,7 +327,7 @@ class Report:
         self.log.close()
         if self.run.step < self.run.config.steps:
             self.run.save()
-            print(f"interrupted at step {self.run.step}; the same command goes on from here")
+            print(f"interrupted at step {self.run.step}; the same command continues from here")
 
 
 if __name__ == "__main__":

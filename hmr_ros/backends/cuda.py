@@ -1,6 +1,6 @@
-"""Memory, one stream and CUDA graphs of one GPU. The only file that imports cuda-python.
+"""Memory, one stream and CUDA graphs on one GPU. The only file that imports cuda-python.
 
-It is the first GPU that CUDA shows; `CUDA_VISIBLE_DEVICES` chooses another. One thread at a time may use it.
+Uses the first GPU that CUDA lists; `CUDA_VISIBLE_DEVICES` chooses another. Only one thread may use it at a time.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 from hmr_ros.backends.graph import BackendError
 
 ALIGNMENT = 256
-"""Bytes; what TensorRT asks of every address."""
+"""Bytes; the alignment that TensorRT requires of every address."""
 _log = logging.getLogger(__name__)
 
 
 class Cuda:
-    """The GPU. Raises BackendError where there is none, saying what is missing."""
+    """The GPU. Raises BackendError, which says what is missing, if there is none."""
 
     def __init__(self) -> None:
         self._api: Any = _import_api()
         self._check(self._api.cudaSetDevice(0))
         properties = self._check(self._api.cudaGetDeviceProperties(0))
         self.device_name = properties.name.decode().rstrip("\0")
-        # All Jetsons of a generation have one name; their power modes switch multiprocessors off.
+        # The name does not tell Jetsons of one generation apart, and their power modes switch multiprocessors off.
         self.description = (
             f"{self.device_name}, compute capability {properties.major}.{properties.minor}, "
             f"{properties.multiProcessorCount} multiprocessors"
@@ -40,7 +40,7 @@ class Cuda:
         weakref.finalize(self, self._api.cudaStreamDestroy, stream).atexit = False
 
     def allocate(self, size: int) -> DeviceBuffer:
-        """`size` bytes on the GPU, freed with the object."""
+        """Allocate `size` bytes on the GPU; freed with the returned object."""
         address = int(self._check(self._api.cudaMalloc(max(size, 1))))
         return DeviceBuffer(address, size, self._api.cudaFree)
 
@@ -65,14 +65,14 @@ class Cuda:
         self._check(self._api.cudaStreamSynchronize(self.stream))
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What `work` puts into the stream, as one CUDA graph: calling the result starts all of it at once.
+        """Capture what `work` enqueues on the stream as one CUDA graph; calling the result launches all of it at once.
 
-        `work` itself where that is not to be had: not everything that runs may be captured.
+        Returns `work` itself if that fails: not every operation can be captured.
         """
         try:
             return _Replay(self, self._record(work), work)
         except BackendError as error:
-            self._api.cudaGetLastError()  # else whoever asks next is told of it
+            self._api.cudaGetLastError()  # clears the error: the next call would report it again
             if self._captures:
                 _log.warning("no CUDA graphs here, so calls take longer: %s", error)
             self._captures = False
@@ -85,14 +85,14 @@ class Cuda:
         with ExitStack() as afterwards:
             try:
                 work()
-            finally:  # the stream must not stay as it is, whatever `work` raises
+            finally:  # the stream must leave capture mode, whatever `work` raises
                 ended = self._api.cudaStreamEndCapture(self.stream)
-                if int(ended[1] or 0):  # cuda-python 12.6 gives one of 0 where there is none
+                if int(ended[1] or 0):  # cuda-python 12.6 returns a null handle if there is no graph
                     afterwards.callback(self._api.cudaGraphDestroy, ended[1])
             return self._check(self._api.cudaGraphInstantiate(self._check(ended), 0))
 
     def elapsed_ms(self, work: Callable[[], None]) -> float:
-        """Time on the GPU from the first to the last operation that `work` puts into the stream, by CUDA events."""
+        """Time on the GPU from the first to the last operation that `work` enqueues on the stream, measured with CUDA events."""
         began, ended = (self._check(self._api.cudaEventCreate()) for _ in range(2))
         self._check(self._api.cudaEventRecord(began, self.stream))
         work()
@@ -104,10 +104,10 @@ class Cuda:
         return elapsed
 
     def _check(self, answer: tuple) -> Any:
-        """cuda-python answers (error, value...)."""
+        """Unpack what a call of cuda-python returned: (error, value...)."""
         error, *values = answer
         if error != self._api.cudaError_t.cudaSuccess:
-            raise BackendError(f"CUDA failed: {_explain(self._api, error)}. If it goes on, restart the process")
+            raise BackendError(f"CUDA failed: {_explain(self._api, error)}. If this repeats, restart the process")
         return values[0] if values else None
 
 
@@ -120,9 +120,9 @@ class DeviceBuffer:
 
 
 class Scratch:
-    """Memory that work needs only while it runs: one buffer for all, for they run one after the other.
+    """Memory that an engine needs only while it runs: one buffer for all engines, because they run one after the other.
 
-    As large as the largest so far has asked for; those that have a smaller one by then keep it.
+    Its size is the largest request so far; engines that were given a smaller buffer before keep that one.
     """
 
     def __init__(self, cuda: Cuda):
@@ -133,14 +133,14 @@ class Scratch:
         self._wanted = max(self._wanted, size)
 
     def get(self) -> DeviceBuffer:
-        """Not before all that are known have said what they want: what is handed out does not grow."""
+        """Call this only after `want` was called for all known engines: a buffer does not grow once it is handed out."""
         if self._buffer is None or self._buffer.size < self._wanted:
             self._buffer = self._cuda.allocate(self._wanted)
         return self._buffer
 
 
 class _Replay:
-    """A captured CUDA graph. It holds on to `work`, for the graph goes on using the memory of whatever was captured."""
+    """A captured CUDA graph. It keeps a reference to `work`, because the graph uses the memory of what was captured."""
 
     def __init__(self, cuda: Cuda, executable: Any, work: Callable[[], None]):
         self._cuda, self._executable, self._work = cuda, executable, work
@@ -151,7 +151,7 @@ class _Replay:
 
 
 def _import_api() -> Any:
-    """cuda-python's runtime API, once it is known that there is a GPU: TensorRT's Runtime crashes where there is none."""
+    """Return cuda-python's runtime API after checking that there is a GPU: TensorRT's Runtime crashes without one."""
     try:
         load_driver()
     except OSError as error:
@@ -166,16 +166,16 @@ def _import_api() -> Any:
     status, count = runtime.cudaGetDeviceCount()
     if status != runtime.cudaError_t.cudaSuccess:
         raise BackendError(
-            f"CUDA does not start: {_explain(runtime, status)}. Driver and cuda-python must be of the same major version; in a "
+            f"CUDA does not start: {_explain(runtime, status)}. The driver's CUDA and cuda-python must have the same major version; in a "
             "container the GPU must be passed in (`--gpus all`; on a Jetson `--runtime nvidia` too)"
         )
     if not count:
-        raise BackendError("CUDA sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES")
+        raise BackendError("CUDA sees no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES")
     return runtime
 
 
 def load_driver() -> None:
-    """Raise OSError where the driver's library is not."""
+    """Load the driver's library. Raises OSError if it is not installed."""
     ctypes.CDLL("libcuda.so.1")
 
 

@@ -1,12 +1,12 @@
 """A compiled engine as a `Graph`: buffers on the GPU, uploads in one copy, and one CUDA graph per call.
 
-For every number of people, and size of the picture where the graph sees one, there is one program: fixed addresses, and a captured CUDA graph that computes and brings all outputs
-back. A call writes what has changed into page-locked memory, starts one copy and one graph, and waits once.
+There is one program for every number of people and, if the graph reads the picture, for the picture's size: fixed addresses, and a captured CUDA graph
+that computes and downloads all outputs. A call writes the inputs that have changed into page-locked memory, starts one copy and one graph, and waits once.
 
-An output `new_x` beside an input `x` (the adaptation step's state) never needs to go up again: two blocks of outputs take turns,
-and each turn reads `x` where the other wrote `new_x`. It is recognised by the array itself, which is read-only.
+An output `new_x` beside an input `x` (the adaptation step's state) is never uploaded again: two blocks of outputs take turns,
+and each turn reads `x` where the other wrote `new_x`. The array is recognised by its identity; it is read-only.
 
-A picture is one for all people, large, and new with every call: all programs share its memory, and it goes up by itself.
+A picture is the same for all people, large, and new with every call: all programs share its memory, and it is uploaded in a copy of its own.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from hmr_ros.backends.cuda import ALIGNMENT, Cuda
 from hmr_ros.backends.graph import BackendError
 
 Shapes = dict[str, tuple[int, ...]]
-"""By name; -1 as the first axis stands for the number of people, elsewhere for a side of the picture."""
+"""By name. -1 as the first axis stands for the number of people, elsewhere for the picture's height or width."""
 
 
 class Engine(Protocol):
-    """What has been compiled. All inputs and outputs are float32; a picture, which one graph may see, is uint8."""
+    """A compiled graph. All inputs and outputs are float32, except a picture, which is uint8; only one graph may read one."""
 
     inputs: Shapes
     outputs: Shapes
     max_people: int
 
     def prepare(self, shapes: Shapes, addresses: dict[str, int]) -> Callable[[], None]:
-        """A function that puts one run, with inputs of these shapes and inputs and outputs at these addresses, into the stream."""
+        """Return a function that enqueues one run on the stream, with inputs of these shapes and inputs and outputs at these addresses."""
         ...
 
 
@@ -40,7 +40,7 @@ def is_picture(shape: tuple[int, ...]) -> bool:
 
 
 def people_in(shapes: Shapes, inputs: Shapes) -> int:
-    """How many people inputs of these shapes are of. inputs: the engine's own."""
+    """Number of people in inputs of these shapes. inputs: the engine's own shapes."""
     return next(shapes[name][0] for name, shape in inputs.items() if shape[:1] == (-1,))
 
 
@@ -59,23 +59,23 @@ class DeviceGraph:
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         given = inputs | self._bound
         if missing := [name for name in self._engine.inputs if name not in given]:
-            raise ValueError(f"the graph also takes {', '.join(missing)}")
+            raise ValueError(f"inputs are missing: the graph also takes {', '.join(missing)}")
         self._programs.show(given)
         people = people_in({name: np.shape(given[name]) for name in self._engine.inputs}, self._engine.inputs)
         return self._programs.of(people)(given)
 
     def make_ready(self, people: int) -> None:
-        """Make the programs of 1 to `people` now; of a graph that sees a picture, as soon as the picture's size is known."""
+        """Make the programs for 1 to `people` people now or, if the graph reads a picture, as soon as the picture's size is known."""
         self._programs.make_ready(people)
 
     def device_ms(self, people: int) -> float:
-        """Time on the GPU of one run for as many people, by CUDA events: computing, and bringing the outputs back. Of a graph that sees a
-        picture: of the size last seen."""
+        """Time on the GPU of one run for this many people, measured with CUDA events: computing and downloading the outputs. If the graph
+        reads a picture, it has the size of the last one."""
         return self._programs.of(people).device_ms()
 
 
 class _Programs:
-    """Those of one engine, by number of people, for one size of picture: another size takes the place of the last."""
+    """The programs of one engine by number of people, for one size of picture; a new size replaces them."""
 
     def __init__(self, engine: Engine, cuda: Cuda):
         self._engine, self._cuda = engine, cuda
@@ -90,7 +90,7 @@ class _Programs:
             self._make_those_ready()
 
     def show(self, given: dict[str, np.ndarray]) -> None:
-        """Learn the picture's size, and start sending it up."""
+        """Note the picture's size, and start its upload."""
         shapes = {name: np.shape(given[name]) for name in self._pictures}
         is_new = shapes != self._picture.shapes
         if is_new:
@@ -103,7 +103,7 @@ class _Programs:
             self._make_those_ready()
 
     def of(self, people: int) -> _Program:
-        """What runs this many people; made when first asked for, which takes some milliseconds."""
+        """Return the program for this many people; made on first use, which takes some milliseconds."""
         if people not in self._made:
             if not 1 <= people <= self._engine.max_people:
                 raise BackendError(f"{people} people: the engine takes 1 to {self._engine.max_people}")
@@ -116,7 +116,7 @@ class _Programs:
 
 
 class _Program:
-    """One number of people: its buffers and its CUDA graphs. picture: what it shares with those of other numbers."""
+    """Buffers and CUDA graphs for one number of people. picture: the block that it shares with the other programs."""
 
     def __init__(self, engine: Engine, cuda: Cuda, people: int, picture: _Block):
         self._cuda, self._picture = cuda, picture
@@ -131,7 +131,7 @@ class _Program:
         self._turns = [self._capture(engine, shapes, turn) for turn in range(len(self._outputs))]
         self._turn = 0
         self._resident: dict[str, np.ndarray] = {}
-        """Inputs that are on the GPU as they are: read-only arrays, held so that no other can take their place in memory."""
+        """Inputs whose values are on the GPU already: read-only arrays, referenced here so that no other array can take their place in memory."""
 
     def _capture(self, engine: Engine, shapes: Shapes, turn: int) -> Callable[[], None]:
         written, read = self._outputs[turn], self._outputs[turn - 1]
@@ -143,7 +143,7 @@ class _Program:
             enqueue()
             written.download()
 
-        work()  # the first run after a change of shapes does more than may be captured
+        work()  # the first run after a change of shapes also does work that cannot be captured
         self._cuda.synchronize()
         return self._cuda.capture(work)
 
@@ -160,7 +160,7 @@ class _Program:
         return self._cuda.elapsed_ms(self._launch)
 
     def _launch(self) -> None:
-        for name in self._feedback:  # until it was waited for, what the run writes is nobody's
+        for name in self._feedback:  # until this run has been waited for, the state that it writes is not known
             self._resident.pop(name, None)
         self._turn = (self._turn + 1) % len(self._turns)
         self._turns[self._turn]()
@@ -177,7 +177,7 @@ class _Program:
 
 
 class _Block:
-    """Some tensors of one type side by side, on the GPU and in page-locked host memory; of no tensors, nothing anywhere."""
+    """Some tensors of one type side by side, on the GPU and in page-locked host memory. Without tensors nothing is allocated."""
 
     def __init__(self, cuda: Cuda, shapes: Shapes, dtype: type = np.float32):
         self._cuda, self.shapes = cuda, shapes
@@ -192,7 +192,7 @@ class _Block:
         self.views = {n: self._host[slice(*self._spans[n])].view(dtype).reshape(s) for n, s in shapes.items()}
 
     def upload(self, values: dict[str, np.ndarray]) -> None:
-        """One copy that covers all of `values`; what lies between goes up again as it was."""
+        """Start one copy that covers all of `values`; tensors that lie between them are uploaded again unchanged."""
         if not values:
             return
         for name, value in values.items():
@@ -203,7 +203,7 @@ class _Block:
         self._cuda.upload(self._device.address + start, self._host[start:end])
 
     def clear(self) -> None:
-        """Zeros on the GPU, before anything else was written."""
+        """Fill the GPU's memory with zeros. Only valid before anything else was written."""
         if self.shapes:
             self._cuda.upload(self._device.address, self._host)
 

@@ -1,4 +1,4 @@
-"""A graph that is large enough for its people to be divided among threads: the encoder, on a CPU."""
+"""Run a graph on several CPU threads that share its people. Only the encoder is large enough to gain from this."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hmr_ros.crew import Crew
 
 
 class DividedGraph:
-    """Same answers as `graph`, whose inputs must all be of one person a row, and which must let several threads in."""
+    """Gives the same outputs as `graph`, whose inputs must all have one row per person, and which must be thread-safe."""
 
     def __init__(self, graph: Graph, crew: Crew):
         self._graph, self._crew = graph, crew

@@ -1,8 +1,8 @@
-"""Compiled engines on disk: found again by everything that they depend on, written whole or not at all.
+"""Compiled engines on disk: the key is everything that they depend on, and files are written whole or not at all.
 
-A file holds one line of JSON (the key, and the plan's sha256) and the plan. A file that is cut short, altered or of another key
-is as good as none. Two processes that want the same engine don't build it twice: the second waits. Beside the plans lies what
-TensorRT has measured to build them, in the same form.
+A file holds one line of JSON (the key, and the plan's sha256) and the plan. A file that is truncated, altered or of another key
+counts as missing. If two processes want the same engine, one builds it and the other waits. TensorRT's timings of kernels, measured
+while it builds, lie beside the plans in the same form.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class StalePlan(BackendError):
-    """The library does not take the plan: another must be built."""
+    """TensorRT does not accept the plan: it must be built again."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class EngineKey:
     pictures: tuple[tuple[int, int], ...] = ()
     """Numbers of people and sizes of pictures that kernels are chosen for."""
     recipe: int = 0
-    """Of `tensorrt.RECIPE`: how the plan is built."""
+    """`tensorrt.RECIPE`: the version of how plans are built."""
 
     @property
     def file_name(self) -> str:
@@ -59,12 +59,12 @@ class EngineCache:
         self.folder = Path(folder).expanduser() if folder else default
 
     def engine(self, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
-        """What `load` makes of the plan for `key`: the one in the folder, or, where that is a StalePlan, a new one."""
+        """Return what `load` makes of the plan for `key`: the one in the folder or, if there is none or `load` raises StalePlan, a new one."""
         found = self._find(key, load)  # without the lock: a robot's folder may be read-only
         if found is not None:
             return found
         with self._lock(key):
-            found = self._find(key, load)  # whoever had the lock before has built it
+            found = self._find(key, load)  # another process may have built it while we waited for the lock
             if found is None:
                 plan = build()
                 self._write(key.file_name, asdict(key), plan)
@@ -72,7 +72,7 @@ class EngineCache:
             return found
 
     def timings(self, key: EngineKey) -> bytes:
-        """What was measured in earlier builds for the same GPU and TensorRT; empty where nothing was."""
+        """Timings of kernels measured in earlier builds for the same GPU and TensorRT; empty if there are none."""
         return self._read(*_about_timings(key)) or b""
 
     def keep_timings(self, key: EngineKey, timings: bytes) -> None:
@@ -83,22 +83,22 @@ class EngineCache:
         try:
             return None if plan is None else load(plan)
         except StalePlan as error:
-            _log.warning("%s is built anew: %s", self.folder / key.file_name, error)
+            _log.warning("%s is built again: %s", self.folder / key.file_name, error)
             return None
 
     def _read(self, name: str, about: dict) -> bytes | None:
         path = self.folder / name
         try:
             header, _, content = path.read_bytes().partition(b"\n")
-        except OSError:  # none, or none that we may read
+        except OSError:  # missing, or not readable by us
             return None
         if header != _header(about, content):
-            _log.warning("%s is damaged: it is made anew", path)
+            _log.warning("%s is damaged: it is made again", path)
             return None
         return content
 
     def _write(self, name: str, about: dict, content: bytes) -> None:
-        """Under another name first: whoever reads finds all of it or nothing, even after a power cut."""
+        """Write under another name, then rename: a reader finds the whole file or none, even after a power cut."""
         try:
             handle, part = tempfile.mkstemp(dir=self.folder, prefix=name, suffix=".part")
             try:
@@ -109,30 +109,30 @@ class EngineCache:
                 os.replace(part, self.folder / name)
             finally:
                 Path(part).unlink(missing_ok=True)
-        except OSError as error:  # what it is about is in memory, and of use now
-            _log.warning("%s cannot be kept, and is made anew at the next start: %s", self.folder / name, error)
+        except OSError as error:  # the content is still in memory, and used from there
+            _log.warning("%s cannot be kept, and is made again at the next start: %s", self.folder / name, error)
 
     @contextmanager
     def _lock(self, key: EngineKey) -> Iterator[None]:
-        """One process at a time; the kernel lets go when a process ends, however it ends."""
+        """Let one process in at a time; the kernel releases the lock when a process ends, however it ends."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = open(self.folder / f"{key.file_name}.lock", "w")
         except OSError as error:
             raise BackendError(
-                f"engines cannot be kept in {self.folder} ({error}): see `model.engine_cache`"
+                f"engines cannot be kept in {self.folder} ({error}): set `model.engine_cache` to a folder that can be written to"
             ) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _log.info("another process builds the engine of '%s': waiting for it", key.graph)
+                _log.info("another process is building the engine of '%s': waiting for it", key.graph)
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def _about_timings(key: EngineKey) -> tuple[str, dict]:
-    """Name of the file, and what it depends on."""
+    """Name of the timings' file, and what the timings depend on."""
     about = {"gpu": key.gpu, "tensorrt": key.tensorrt}
     return f"{_digest(about)}.timings", about
 

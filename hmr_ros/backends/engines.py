@@ -14,17 +14,17 @@ from hmr_ros.backends.tensorrt import PEOPLE, PICTURES, RECIPE, TensorRt, Tensor
 from hmr_ros.bundle import Bundle
 
 Progress = Callable[[str, float], None]
-"""Told a graph's name and the finished share of building its engine, 0 to 1."""
+"""Called with a graph's name and the finished share of building its engine, 0 to 1."""
 Ranges = tuple[tuple[int, int, int], ...]
-"""As `PEOPLE`."""
+"""Numbers of people, in the form of `PEOPLE`."""
 HALF_TOLERANCE = 1e-2
-"""What half precision may change in the features; see `check_golden`."""
+"""Largest relative error allowed in half precision; see `check_golden`."""
 _log = logging.getLogger(__name__)
 
 
 class Engines:
-    """precision: of the encoder, "fp16" or "fp32"; fp16 where the bundle brings such a graph (`encode_fp16.onnx`). Raises BackendError where there
-    is no GPU or no TensorRT."""
+    """precision: of the encoder, "fp16" or "fp32"; fp16 takes effect if the bundle has a graph for it (`encode_fp16.onnx`). Raises BackendError
+    if there is no GPU or no TensorRT."""
 
     def __init__(self, cache: EngineCache, precision: str, progress: Progress):
         self.cuda = Cuda()
@@ -37,14 +37,14 @@ class Engines:
         return self.graph_in(bundle.graph_path(version), name, bundle.graph_sha256(version), half)
 
     def graph_in(self, file: Path, name: str, sha256: str, half: bool = False, ranges: Ranges = PEOPLE) -> DeviceGraph:
-        """Any ONNX file. name: for people; sha256: of all that the file says; half: whether it computes in float16; ranges: numbers of people that
-        there are to be engines for."""
+        """Engines of any ONNX file. name: shown in logs and file names; sha256: of the file and the weights it refers to; half: whether it computes
+        in float16; ranges: numbers of people to have engines for."""
         return DeviceGraph(
             ByPeople([self._engine(file, name, sha256, half, ranges, i) for i in range(len(ranges))]), self.cuda
         )
 
     def _engine(self, file: Path, name: str, sha256: str, half: bool, ranges: Ranges, which: int) -> TensorRtEngine:
-        """That for so many people as ranges[which] says."""
+        """The engine for the numbers of people in ranges[which]."""
         people = ranges[which]
         key = EngineKey(
             graph=name,
@@ -84,7 +84,7 @@ class Engines:
 
 
 class ByPeople:
-    """Several engines of one graph as one: each is for so many people at most, and the first that suffices runs."""
+    """Several engines of one graph as one: each has its largest number of people, and the first that is large enough runs."""
 
     def __init__(self, engines: list[TensorRtEngine]):
         self._engines = engines

@@ -23,17 +23,17 @@ class Graph(Protocol):
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]: ...
 
     def bind(self, inputs: dict[str, np.ndarray]) -> Graph:
-        """The same graph with these inputs given for good; names it does not take are ignored."""
+        """Return the same graph with these inputs fixed; names it does not take are ignored."""
         ...
 
 
 def check_golden(graph: Graph, name: str, bundle: Bundle, backend: str, tolerance: float = 1e-3) -> None:
     """Run `graph` on the bundle's golden inputs and compare with what torch computed.
 
-    The pair is of a few people; one of them alone and three times as many must give the same, for a backend may use other
-    kernels for each. tolerance: largest error allowed, relative to the largest value of each output. Raises BundleError on a
-    mismatch: a backend that computes something else must not drive anything. (ONNX Runtime's default optimisations do, on such
-    gradient graphs.)
+    The golden pair is a batch of a few people. One of them alone and three times as many must give the same results, because a
+    backend may use other kernels for other batch sizes. tolerance: largest error allowed, relative to the largest value of each
+    output. Raises BundleError on a mismatch: a backend that computes something else must not be used. (ONNX Runtime's default
+    optimisations do so on graphs with gradients, like these.)
     """
     inputs, expected = bundle.golden(name)
     count = len(next(iter(expected.values())))
@@ -50,7 +50,7 @@ def check_golden(graph: Graph, name: str, bundle: Bundle, backend: str, toleranc
 
 def _compare(graph: Graph, inputs: dict, expected: dict, complaint: str, tolerance: float) -> None:
     outputs = graph(**inputs)
-    if "new_state" in expected:  # the step itself, not the state it is added to, which would hide a wrong one
+    if "new_state" in expected:  # the step alone: the state that it is added to would hide an error
         outputs = {**outputs, "new_state": outputs["new_state"] - inputs["state"]}
         expected = {**expected, "new_state": expected["new_state"] - inputs["state"]}
     for output, truth in expected.items():

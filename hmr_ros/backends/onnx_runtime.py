@@ -31,18 +31,18 @@ class OnnxRuntimeGraph:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Not the default level: its MatmulTransposeFusion computes wrong gradients on such graphs.
+        # Not the default level: its MatmulTransposeFusion computes wrong gradients in these graphs.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.log_severity_level = 3
         # TF32 is too coarse for gradients.
         wanted = [(CUDA, {"use_tf32": "0"}), CPU] if provider == CUDA else [CPU]
         try:
             self._session = ort.InferenceSession(str(path), options, providers=wanted)
-        except Exception as error:  # ORT raises a family of its own, without a common public base
+        except Exception as error:  # ONNX Runtime's exceptions have no common public base class
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
-        if provider not in self._session.get_providers():  # it only says so in its log, and goes on without
+        if provider not in self._session.get_providers():  # ONNX Runtime only logs this, and continues on the CPU
             raise BackendError(
-                f"onnxruntime {ort.__version__} cannot start its {provider}: CUDA or cuDNN of the version that it was built for is missing"
+                f"onnxruntime {ort.__version__} cannot start its {provider}: CUDA or cuDNN is missing in the version that it was built for"
             )
         self._inputs = {node.name for node in self._session.get_inputs()}
         self._outputs = [node.name for node in self._session.get_outputs()]

@@ -25,13 +25,13 @@ class Loaded:
     name: str
     """The backend, with version and device where they matter."""
     reason: str = ""
-    """One line: why this backend and none before it."""
+    """One line: why this backend, and why none of those preferred to it."""
     engines: Engines | None = None
     """Where the graphs come from, if they are TensorRT's."""
 
 
 def first_that_works(candidates: dict[str, Make]) -> Loaded:
-    """candidates: name to a function that makes and checks the graphs, the best first. What the last one raises is raised."""
+    """candidates: name to a function that makes and checks the graphs, the best first. An exception of the last one is passed on."""
     refused: list[str] = []
     *better, last = candidates
     for name in better:
@@ -39,15 +39,15 @@ def first_that_works(candidates: dict[str, Make]) -> Loaded:
             return dataclasses.replace(candidates[name](), reason=_reason(refused))
         except (BackendError, BundleError) as error:
             refused.append(f"not {name}: {error}")
-        except Exception as error:  # whatever a GPU's libraries throw, the robot must come up
-            _log.warning("%s failed in a way that we did not foresee; please report this", name, exc_info=True)
+        except Exception as error:  # whatever a GPU's libraries raise, the robot must start
+            _log.warning("%s failed unexpectedly; please report this", name, exc_info=True)
             refused.append(f"not {name}: {type(error).__name__}: {error}")
     return dataclasses.replace(candidates[last](), reason=_reason(refused))
 
 
 def unless_slower(make: Make, plain: Make, frame: Callable[[Loaded], None], repeats: int = 20) -> Make:
-    """Like `make`, but refuses (BackendError) where `plain` takes less time for one `frame`: starting hundreds of small kernels
-    one by one can cost a GPU more than computing costs a CPU."""
+    """Like `make`, but refuses (BackendError) if `plain` takes less time for one `frame`: launching hundreds of small kernels
+    one by one on a GPU can take longer than computing on a CPU."""
 
     def checked() -> Loaded:
         loaded = make()

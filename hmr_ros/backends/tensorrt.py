@@ -1,7 +1,7 @@
-"""Plans built from ONNX files, and run, by TensorRT 8.6 to 11. The only file that imports it.
+"""Build plans from ONNX files and run them, with TensorRT 8.6 to 11. The only file that imports it.
 
-Arithmetic is decided in the ONNX file (TensorRT 10 and newer obey its types; 11 knows nothing else); TF32 is off, for it is too
-coarse for the gradients in these graphs. Plans hold for one GPU and one version of TensorRT: see `engine_cache`.
+The ONNX file decides the precision (TensorRT 10 and newer obey its types; 11 offers nothing else). TF32 is off, because it is too
+coarse for the gradients in these graphs. Plans are valid for one GPU and one version of TensorRT: see `engine_cache`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from hmr_ros.bundle import EXACT
 from hmr_ros.crop import LARGEST_PICTURE
 
 PEOPLE = ((1, 1, 1), (2, 4, 8), (9, 16, 32))
-"""Numbers of people that kernels are chosen for: at least, mostly, at most; an engine for each. The last covers `keypoints.max_people`.
+"""Numbers of people in each optimisation profile: minimum, optimum, maximum; one engine for each. The last covers `keypoints.max_people`.
 
-Not one engine with three profiles: TensorRT 8.6.0 on an H100 computed such engines rightly for one person and wrongly for more (the golden
-pair noticed), and rightly for any number with one profile."""
+Not one engine with three profiles: on an H100, TensorRT 8.6.0 computed such an engine correctly for one person and wrongly for more (the golden
+pair noticed); with one profile it was correct for any number."""
 PICTURES = ((16, 16), (720, 1280), LARGEST_PICTURE)
-"""Height and width of pictures, where a graph sees one: at least, mostly, at most."""
+"""Height and width of the picture, if a graph reads one: minimum, optimum, maximum."""
 RECIPE = 1
-"""To be raised with every change of how plans are built from the same file: those in people's folders are then built anew."""
+"""Raise this with every change to how plans are built from the same file: plans in users' caches are then built again."""
 OLDEST = (8, 6)
 BY_PIP = "`pip install tensorrt-cu13`, or tensorrt-cu12 where nvidia-smi says CUDA 12"
 _log = logging.getLogger(__name__)
 
 
 class TensorRt:
-    """The library, with what it complains about. Raises BackendError where it cannot be used."""
+    """The TensorRT library, with its latest error messages. Raises BackendError if it cannot be used."""
 
     def __init__(self, cuda: Cuda):
-        # Not before there is a `Cuda`: without a GPU, TensorRT's Runtime ends the process.
+        # Only once there is a `Cuda`: without a GPU, TensorRT's Runtime ends the process.
         try:
             import tensorrt
         except (ImportError, OSError) as error:
@@ -47,7 +47,7 @@ class TensorRt:
             ) from error
         self.version = str(tensorrt.__version__)
         if tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST:
-            raise BackendError(f"TensorRT {self.version} is too old: 8.6 or newer (JetPack 6 or newer)")
+            raise BackendError(f"TensorRT {self.version} is too old: install 8.6 or newer (JetPack 6 or newer)")
         self.api, self.cuda, self.scratch = tensorrt, cuda, Scratch(cuda)
         self._complaints: deque[str] = deque(maxlen=3)
         self._logger = _logger(tensorrt, self._complaints)
@@ -61,9 +61,9 @@ class TensorRt:
         progress: Callable[[float], None],
         timings: bytes = b"",
     ) -> tuple[bytes, bytes]:
-        """A plan of the ONNX file; takes seconds to minutes. Returns it, and `timings` with those that were measured for it.
+        """Build a plan from the ONNX file; takes seconds to minutes. Returns the plan, and `timings` with the new measurements added.
 
-        half: whether the file computes in float16. people: one of PEOPLE. progress: told the finished share, 0 to 1 (not by TensorRT 8).
+        half: whether the file computes in float16. people: one of PEOPLE. progress: called with the finished share, 0 to 1 (by TensorRT 8 only at the end).
         timings: how long kernels took in earlier builds, which need not be measured again.
         """
         trt = self.api
@@ -73,15 +73,15 @@ class TensorRt:
         if not parser.parse_from_file(str(path)):
             errors = "; ".join(str(parser.get_error(i)).strip() for i in range(parser.num_errors))
             raise BackendError(
-                f"TensorRT {self.version} cannot read {path}: {errors}. A newer TensorRT may, or `model.backend` = onnxruntime"
+                f"TensorRT {self.version} cannot read {path}: {errors}. Install a newer TensorRT, or set `model.backend` to onnxruntime"
             )
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)
         if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):  # TensorRT 8
-            # Several contexts of one profile, as always from 10 on.
+            # Allows several contexts to share a profile, as TensorRT 10 and newer always do.
             config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
             if half:
-                config.set_flag(trt.BuilderFlag.FP16)  # permission to do what the file says
+                config.set_flag(trt.BuilderFlag.FP16)  # permits float16 where the file asks for it
                 _hold_to_float32(trt, network, config)
         config.add_optimization_profile(_profile(builder, network, people))
         if hasattr(config, "progress_monitor"):
@@ -95,7 +95,7 @@ class TensorRt:
         return bytes(plan), bytes(measured.serialize()) if measured else b""
 
     def load(self, plan: bytes, max_people: int) -> TensorRtEngine:
-        """max_people: that it was built for. Raises StalePlan when it is no plan for this GPU and this version."""
+        """max_people: the largest number that the plan was built for. Raises StalePlan if it is not for this GPU and this version."""
         self._complaints.clear()
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
@@ -105,7 +105,7 @@ class TensorRt:
         return TensorRtEngine(self, engine, max_people)
 
     def ask(self, method: Callable, *arguments: Any) -> Any:
-        """Its answer. The bindings' own errors say little: TensorRT's log says more."""
+        """Call `method`. If it fails, add TensorRT's log to the error: the bindings' own message says little."""
         self._complaints.clear()
         try:
             return method(*arguments)
@@ -113,18 +113,18 @@ class TensorRt:
             raise BackendError(f"TensorRT {self.version} refused ({error}): {self._complained()}") from error
 
     def _start(self, make: Callable[[Any], Any]) -> Any:
-        """A Runtime or a Builder. The bindings raise TypeError where the library has none to give."""
+        """Make a Runtime or a Builder. The bindings raise TypeError if the library cannot create one."""
         try:
             return make(self._logger)
         except TypeError as error:
             raise BackendError(
-                f"TensorRT {self.version} cannot start CUDA ({error}; {self._complained()}): it must be made for the driver's "
+                f"TensorRT {self.version} cannot start CUDA ({error}; {self._complained()}): install one made for the driver's "
                 f"major version of CUDA: {BY_PIP}"
             ) from error
 
     def _network_flags(self) -> int:
         known = self.api.NetworkDefinitionCreationFlag
-        wanted = ("EXPLICIT_BATCH", "STRONGLY_TYPED")  # the only kind there is from 10 on; not in 8
+        wanted = ("EXPLICIT_BATCH", "STRONGLY_TYPED")  # the first is the only mode from 10 on; the second is not in 8
         return sum(1 << int(getattr(known, flag)) for flag in wanted if hasattr(known, flag))
 
     def _complained(self) -> str:
@@ -143,7 +143,7 @@ class TensorRtEngine:
         for name, shape in shapes.items():
             dtype, wanted = engine.get_tensor_dtype(name), "UINT8" if is_picture(shape) else "FLOAT"
             if dtype != getattr(api.DataType, wanted):
-                raise BackendError(f"'{name}' is {dtype}: graphs take and give float32, and take pictures as uint8")
+                raise BackendError(f"tensor '{name}' is {dtype}: inputs and outputs must be float32, pictures uint8")
         is_input = {name: engine.get_tensor_mode(name) == api.TensorIOMode.INPUT for name in names}
         self.inputs = {name: shape for name, shape in shapes.items() if is_input[name]}
         self.outputs = {name: shape for name, shape in shapes.items() if not is_input[name]}
@@ -152,7 +152,7 @@ class TensorRtEngine:
         library.scratch.want(next(size for size in sizes if size is not None))
 
     def prepare(self, shapes: Shapes, addresses: dict[str, int]) -> Callable[[], None]:
-        """See `device_graph.Engine`. A context of its own: NVIDIA asks for one per captured CUDA graph."""
+        """See `device_graph.Engine`. Makes a context of its own: NVIDIA requires one per captured CUDA graph."""
         scratch = self._library.scratch.get()
         context = self._context(scratch)
         self._library.ask(context.set_optimization_profile_async, 0, self._cuda.stream)
@@ -166,7 +166,7 @@ class TensorRtEngine:
         if unknown := self._library.ask(context.infer_shapes):
             raise BackendError(f"TensorRT does not know the shapes of {', '.join(unknown)}")
 
-        def enqueue(held: DeviceBuffer = scratch) -> None:  # as long as the context
+        def enqueue(held: DeviceBuffer = scratch) -> None:  # keeps it alive as long as the context
             if not context.execute_async_v3(self._cuda.stream):
                 raise BackendError("TensorRT refused to run; its log says why")
 
@@ -186,7 +186,7 @@ class TensorRtEngine:
 
 
 def _timing_cache(config: Any, timings: bytes) -> Any:
-    """Of earlier builds' `timings`, or empty, and part of `config` now; None where TensorRT does not take them."""
+    """Make a timing cache from earlier builds' `timings`, or an empty one, and add it to `config`. None if TensorRT does not accept them."""
     cache = config.create_timing_cache(timings)
     return cache if cache is not None and config.set_timing_cache(cache, False) else None
 
@@ -203,7 +203,7 @@ def _profile(builder: Any, network: Any, people: tuple[int, int, int]) -> Any:
 
 
 def _hold_to_float32(trt: Any, network: Any, config: Any) -> None:
-    """TensorRT 8 reads the file's types as advice, and would round places in the picture to half a pixel."""
+    """Keep the file's exact layers in float32: TensorRT 8 treats types as hints, and would round positions in the picture to half a pixel."""
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     kinds = ("ELEMENTWISE", "UNARY", "ACTIVATION", "MATRIX_MULTIPLY", "SHUFFLE", "GRID_SAMPLE")
     exact = {getattr(trt.LayerType, kind) for kind in kinds}
@@ -214,7 +214,7 @@ def _hold_to_float32(trt: Any, network: Any, config: Any) -> None:
 
 
 def _logger(api: Any, complaints: deque[str]) -> Any:
-    """TensorRT's messages, in our log; its errors in `complaints` too."""
+    """Make a logger that passes TensorRT's messages to our log, and its errors to `complaints` too."""
 
     class Logger(api.ILogger):
         def __init__(self) -> None:
@@ -224,14 +224,14 @@ def _logger(api: Any, complaints: deque[str]) -> Any:
             if severity in (api.ILogger.Severity.INTERNAL_ERROR, api.ILogger.Severity.ERROR):
                 complaints.append(message)
                 _log.error("TensorRT: %s", message)
-            else:  # its warnings are many, and for whoever writes TensorRT networks
+            else:  # its many warnings are meant for people who write TensorRT networks
                 _log.debug("TensorRT: %s", message)
 
     return Logger()
 
 
 def _progress_monitor(api: Any, progress: Callable[[float], None]) -> Any:
-    """Tells `progress` the finished share of the outermost phase; the phases within it are too uneven to add up."""
+    """Report the finished share of the outermost phase to `progress`; the phases within it are too uneven to add up."""
 
     class Monitor(api.IProgressMonitor):
         def __init__(self) -> None:
@@ -245,7 +245,7 @@ def _progress_monitor(api: Any, progress: Callable[[float], None]) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             if self._outermost and phase_name == self._outermost[0]:
                 progress(min(1.0, (step + 1) / max(self._outermost[1], 1)))
-            return True  # go on
+            return True  # continue building
 
         def phase_finish(self, phase_name: str) -> None: ...
 

@@ -1,6 +1,6 @@
 """A person's arms as the joint angles of the robot in assets/examples/two_arm.urdf.
 
-Directions are carried over, not positions: the robot's upper arm and forearm point where the person's do, seen from the chest,
+Directions are transferred, not positions: the robot's upper arm and forearm point where the person's do, seen from the chest,
 so any arm length will do. Each arm has four joints: shoulder pitch (about y), shoulder roll (x), upper-arm yaw (z), elbow (y);
 at 0 it hangs down. The torso's axes are those of REP-103: x forward, y left, z up.
 """
@@ -25,7 +25,7 @@ R_torso_chest = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 """From SMPL's axes (x left, y up, z forward) to the robot's."""
 
 STRAIGHT = np.sin(np.radians(8))
-"""With an elbow straighter, or an upper arm nearer the pitch axis than this, an angle is not to be seen: the last one is kept."""
+"""Sine of 8 degrees. If the elbow is straighter, or the upper arm nearer the pitch axis, an angle is not observable: its last value is kept."""
 
 
 @cache
@@ -36,10 +36,10 @@ def limits() -> np.ndarray:
 
 
 def arm_angles(joints: np.ndarray, chest_rotmat: np.ndarray, previous: np.ndarray) -> np.ndarray:
-    """(8,) rad, in the order of JOINTS, not limited.
+    """(8,) rad, in the order of JOINTS, not clipped to `limits`.
 
     joints: (24, 3) of one person, any frame and unit; chest_rotmat: (3, 3), orientation of spine3 in that frame; previous: (8,) rad,
-    what to keep where an angle is not to be seen.
+    what to keep where an angle is not observable.
     """
     arms = []
     for side, before in zip(("left", "right"), previous.reshape(2, 4)):
@@ -52,7 +52,7 @@ def arm_angles(joints: np.ndarray, chest_rotmat: np.ndarray, previous: np.ndarra
 
 
 def _one_arm(upper: np.ndarray, fore: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Unit vectors in the torso's axes to pitch, roll, yaw, elbow."""
+    """From unit vectors in the torso's axes to pitch, roll, yaw, elbow."""
     roll = np.arcsin(np.clip(upper[1], -1, 1))
     pitch = np.arctan2(-upper[0], -upper[2]) if np.hypot(upper[0], upper[2]) > STRAIGHT else before[0]
     x, y, z = (about_y(pitch) @ about_x(roll)).T @ fore

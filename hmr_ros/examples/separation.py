@@ -19,11 +19,11 @@ BONES = np.array([(parent, child) for child, parent in enumerate(PARENTS) if par
 """(23, 2): the joints at both ends of every bone."""
 
 BONE_RADII_M = np.array([_THICK[JOINT_NAMES[child].split("_")[-1]] for _, child in BONES])
-"""(23,): capsules of this radius around the bones hold all of the open body, of a big adult too (measured, with a test)."""
+"""(23,): capsules of these radii around the bones contain the whole open body, even of a big adult (measured, and tested)."""
 
 
 def closest_m(joints: np.ndarray, links: np.ndarray, link_radius_m: float) -> float:
-    """Between the surfaces of people and robot; below 0 where they overlap, infinite where there is nobody or no robot.
+    """Smallest distance, metres, between the surfaces of people and robot; below 0 if they overlap, infinite without people or robot.
 
     joints: (N, 24, 3) metres, of N people; links: (L, 3) metres in the same frame, the robot's link frames along the arm, joined
     by capsules of `link_radius_m`.
@@ -38,9 +38,9 @@ def closest_m(joints: np.ndarray, links: np.ndarray, link_radius_m: float) -> fl
 
 
 def segment_distances(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Between the segments a-b and c-d, any broadcastable shapes (..., 3). Returns (...,).
+    """Distance between the segments a-b and c-d, any broadcastable shapes (..., 3). Returns (...,).
 
-    The shortest way is between two ends and segments, or inside both: the least of these five is it.
+    The nearest points are an end of one segment and a point of the other, or inside both: the least of these five distances counts.
     """
     inside = _inside_distance(a, b, c, d)
     ends = [_point_distance(p, *segment) for p, segment in ((a, (c, d)), (b, (c, d)), (c, (a, b)), (d, (a, b)))]
@@ -54,7 +54,7 @@ def _point_distance(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> np
 
 
 def _inside_distance(a, b, c, d) -> np.ndarray:
-    """Between the lines, where their nearest points lie in both segments; infinite elsewhere."""
+    """Distance between the lines where their nearest points lie within both segments; infinite elsewhere."""
     u, v, w = b - a, d - c, a - c
     uu, uv, vv, uw, vw = _dot(u, u), _dot(u, v), _dot(v, v), _dot(u, w), _dot(v, w)
     det = uu * vv - uv * uv
@@ -69,7 +69,7 @@ def _dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def speed_scale(distance_m: float, stop_m: float, slow_m: float) -> float:
-    """0 (stop) up to `stop_m`, 1 (full speed) from `slow_m` on, a straight line between. A distance that is no number is 0."""
+    """0 (stop) up to `stop_m`, 1 (full speed) from `slow_m` on, linear in between. A distance of NaN gives 0."""
     if np.isnan(distance_m):
         return 0.0
     return float(np.clip((distance_m - stop_m) / (slow_m - stop_m), 0.0, 1.0))

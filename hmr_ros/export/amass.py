@@ -1,7 +1,7 @@
-"""A track as an .npz in the layout of the AMASS data set (Mahmood et al., ICCV 2019), for whatever reads that.
+"""A track as an .npz in the layout of the AMASS data set (Mahmood et al., ICCV 2019), for tools that read it.
 
 AMASS's own keys are in AMASS's conventions: z up, SMPL-H's 52 joints. Which way is up is not known from an image: the camera
-is taken to be level. The same track in the camera's optical frame lies beside them under the names that `smplx` uses.
+is assumed to be level. The same track in the camera's optical frame is stored beside them, under the names that `smplx` uses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ R_up_camera = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """From the optical frame (x right, y down, z forward) of a level camera to x right, y forward, z up."""
 
 GENDERS = {"smpl_female": "female", "smpl_male": "male"}
-"""By shape space: whose body the betas shape."""
+"""AMASS's `gender`, by shape space; all other spaces are "neutral"."""
 
 BODY_JOINTS = 22
 """SMPL-H has SMPL's joints up to the wrists, then 30 finger joints in place of SMPL's two hands."""
@@ -54,7 +54,7 @@ def to_amass(track: Track, body: BodyModel) -> dict[str, np.ndarray]:
     rotmat[:, 0] = R_up_camera @ rotmat[:, 0]
     poses = np.zeros((len(rotmat), 156))
     poses[:, : 3 * BODY_JOINTS] = rotmat_to_rotvec(rotmat).reshape(len(rotmat), -1)
-    # The root turns about the pelvis, which is not at the origin: so it is the pelvis that is moved, not `transl`.
+    # The root rotates about the pelvis, which is not at the origin. So the pelvis is moved, not `transl`.
     rest_pelvis = body.J_template[0] + body.J_shapedirs[0] @ track.shape
     return {
         "poses": poses,

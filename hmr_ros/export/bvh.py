@@ -1,7 +1,7 @@
 """A track as a BVH file, for animation and retargeting tools.
 
-y up (the camera is taken to be level), the unit is the centimetre, a person who faces the camera faces +z. The skeleton is
-SMPL's with the names that motion-capture tools know; its offsets are those of the person's own shape. Joints turn as
+y up (the camera is assumed to be level), the unit is the centimetre, a person who faces the camera faces +z. The skeleton is
+SMPL's with the names that motion-capture tools know; its offsets are those of the person's own shape. Joint rotations are
 R = Rz Rx Ry (channels Zrotation Xrotation Yrotation).
 """
 
@@ -20,7 +20,7 @@ BVH_NAMES = (
     "LeftToe", "RightToe", "Neck", "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm",
     "RightForeArm", "LeftHand", "RightHand",
 )  # fmt: skip
-"""Of SMPL's first 22 joints. Its last two, in the palms, move nothing but fingers: they become the ends of the hands."""
+"""Names of SMPL's first 22 joints. Its last two, in the palms, move only the fingers: they become the end sites of the hands."""
 
 R_up_camera = np.diag([1.0, -1.0, -1.0])
 """From the optical frame (x right, y down, z forward) of a level camera to x right, y up, z backward."""
@@ -59,14 +59,14 @@ def rotmat_to_zxy(rotmat: np.ndarray) -> np.ndarray:
     x = np.arcsin(np.clip(rotmat[..., 2, 1], -1, 1))
     z = np.arctan2(-rotmat[..., 0, 1], rotmat[..., 1, 1])
     y = np.arctan2(-rotmat[..., 2, 0], rotmat[..., 2, 2])
-    # Straight up or down, z and y turn about the same axis and only their sum or difference is known.
+    # Gimbal lock: with x at 90 or -90 degrees, z and y turn about the same axis, and only their sum or difference is known.
     locked = np.hypot(rotmat[..., 0, 1], rotmat[..., 1, 1]) < 1e-6
     z = np.where(locked, np.arctan2(rotmat[..., 1, 0], rotmat[..., 0, 0]), z)
     return np.stack([z, x, np.where(locked, 0.0, y)], axis=-1)
 
 
 def _describe(joint: int, indent: str, rest, ends, order: list[int], lines: list[str]) -> None:
-    """One joint and all below it, depth first; `order` is the order of the motion's columns."""
+    """Append the lines of one joint and all below it, depth first; `order` gets the joints in the order of the motion's columns."""
     order.append(joint)
     offset = rest[joint] - rest[PARENTS[joint]] if joint else np.zeros(3)
     position = "6 Xposition Yposition Zposition" if joint == 0 else "3"

@@ -1,4 +1,4 @@
-"""Every file that is made of a recording, for the file tool and for the demo."""
+"""Write every file that is made from a recording, for `hmr_run` and `hmr_demo`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hmr_ros.recording import FrameRecord, PersonRecord
 from hmr_ros.rotation import rotmat_to_rotvec
 
 OUTPUTS = ("overlay.mp4", "overlay.png", "people.jsonl", "summary.json", "node.log", "bag")
-"""What the file tool and the demo write, beside the tracks."""
+"""What `hmr_run` and `hmr_demo` write, besides the tracks."""
 
 
 def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> None:
@@ -31,12 +31,12 @@ def write_results(folder: Path, frames: Sequence[FrameRecord], fps: float, body:
 
 
 def written(folder: Path) -> list[str]:
-    """The names of what a run has written there."""
+    """Names of the files that a run has written into `folder`."""
     return sorted(path.name for path in folder.iterdir() if path.name in OUTPUTS or _is_track(path))
 
 
 def keep_apart(media: Media, folder: Path) -> None:
-    """Raises MediaError where writing results into `folder` would write over what they are made of."""
+    """Raise MediaError if results written into `folder` could overwrite their own source."""
     source, folder = Path(media.source).resolve(), folder.resolve()
     if media.kind == "camera" or folder not in (source, source.parent):
         return
@@ -51,7 +51,7 @@ def _is_track(path: Path) -> bool:
 
 
 def begin_lines(folder: Path) -> TextIO:
-    """A new `people.jsonl`, which holds what was written even if we are killed. An earlier run's tracks go: they would pass for this one's."""
+    """Open a new `people.jsonl` that keeps every line even if we are killed. Delete an earlier run's tracks, which could be taken for this one's."""
     for old in list(folder.iterdir()):
         if _is_track(old):
             old.unlink()

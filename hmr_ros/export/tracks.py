@@ -1,4 +1,4 @@
-"""What was recovered of one person, on the even beat that motion formats have."""
+"""One person's recovered motion, resampled to the constant frame rate that motion formats have."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Track:
 
 
 def tracks_of(frames: Sequence[FrameRecord], fps: float, body: BodyModel) -> list[Track]:
-    """Everybody in `frames`, by id. fps: of the source; frames that are missing in a track are interpolated, of two on one beat the
-    first counts."""
+    """The track of everyone in `frames`, by id. fps: of the source. Frames that are missing in a track are interpolated; of two frames
+    that fall on the same tick of the constant rate, the first counts."""
     people: dict[int, list] = {}
     for frame in frames:
         for person in frame.people:
@@ -77,11 +77,11 @@ def _track(track_id: int, rows: list, fps: float, body: BodyModel) -> Track:
 
 
 def _beats(stamps: np.ndarray, index: np.ndarray, fps: float) -> np.ndarray:
-    """The place of every row on the even beat, from 0, never falling: by its stamp, or by its index where most stamps do not rise."""
+    """The tick of the constant rate for every row, from 0, never falling: by its stamp, or by its index if most stamps do not rise."""
     steps = np.diff(stamps)
     if 2 * np.sum(steps <= 0) > len(steps):
         return index - index[0]
-    rising = np.maximum.accumulate(stamps)  # a frame that came out of order counts as of the one before it
+    rising = np.maximum.accumulate(stamps)  # a frame that came out of order gets the stamp of the one before it
     return np.round((rising - rising[0]) * fps / 1e9).astype(np.int64)
 
 
@@ -91,6 +91,6 @@ def _linear(values: np.ndarray, left: np.ndarray, right: np.ndarray, share: np.n
 
 
 def _turned(rotmat: np.ndarray, left: np.ndarray, right: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Along the shortest turn from one rotation to the next."""
+    """Interpolate along the shortest rotation from one to the next."""
     turn = rotmat_to_rotvec(np.swapaxes(rotmat[left], -1, -2) @ rotmat[right])
     return rotmat[left] @ rotvec_to_rotmat(share[:, None, None] * turn)

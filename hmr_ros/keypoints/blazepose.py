@@ -1,7 +1,7 @@
 """BlazePose (Bazarevsky et al. 2020) for several people, without the mediapipe runtime.
 
-Two small networks: a detector that finds people in a window, and a landmark model that sees one person's region. Where
-somebody was seen, the next frame's region follows from the landmarks and no detector is needed. The search for new people
+Two small networks: a detector that finds people in a window, and a landmark model that sees one person's region. For
+a person who was seen, the next frame's region follows from the landmarks and no detector is needed. The search for new people
 over the whole image and its tiles is spread over frames, so that every frame costs about the same.
 """
 
@@ -25,19 +25,19 @@ from hmr_ros.skeleton import from_blazepose
 from hmr_ros.types import Frame, Keypoints
 
 NEWCOMERS = 2
-"""Proposals that are looked at in one frame, which bounds its time; in the first frame also two for everyone wanted, since
-some turn out to be nobody. More than that take turns: what is sure to be a person and is none (a poster) must not hide others for ever."""
+"""Largest number of proposals that the landmark model checks in one frame, which bounds the frame's time; in the first frame two more for
+each of `max_people`, since some turn out not to be people. More than that take turns: a confident false detection (a poster) must not hide others for ever."""
 Found = tuple[np.ndarray, np.ndarray]
 """Regions (M, 2, 2) and scores (M,) that the detector found in one window."""
 STAY = 1.3
-"""Who is followed counts this much more where there are more people than wanted, so that two of like size don't take turns."""
+"""People already followed count this much more when there are more than `max_people`, so that two of similar size don't alternate."""
 
 
 class BlazePose:
     """A `KeypointSource`. Keeps where people were in the last frame, and how far the search for new ones has come."""
 
     def __init__(self, config: KeypointsConfig, load: Callable[..., Network] = LiteRtModel):
-        """load: makes of a model's file, and of outputs that nobody wants, what computes it; as often as `config.threads` says."""
+        """load: makes a network from a model's file and the outputs to leave out; called `config.threads` times for each model."""
         self.config = config
         detector, landmarks = find_models(config.model_dir, config.landmarks)
         self._crew = Crew(config.threads)
@@ -54,7 +54,7 @@ class BlazePose:
         return self.detect_with_world(frame)[0]
 
     def detect_with_world(self, frame: Frame) -> tuple[Keypoints, np.ndarray]:
-        """Also BlazePose's own 3D guess: (N, 33, 3) float32, metres, from the hips' centre, z along the ray to the person."""
+        """Also return BlazePose's own 3D estimate: (N, 33, 3) float32, metres, from the hips' centre, z along the ray to the person."""
         image, limit = frame.image, self.config.max_people
         height, width = image.shape[:2]
         start = self._search is None or self._search.size != (width, height)
@@ -74,7 +74,7 @@ class BlazePose:
             proposals = unknown_regions(best_first(found), people)
         else:
             proposals = region_from_box(unknown_boxes(frame.boxes, people, (width, height)))
-        if len(people) >= limit:  # only who would take somebody's place is worth a look
+        if len(people) >= limit:  # check only those large enough to replace a person
             smallest = min(region_size(person.next_region) for person in people)
             proposals = proposals[region_size(proposals) > STAY * smallest]
         proposals = self._take_turns(proposals, 2 * limit + NEWCOMERS if start else NEWCOMERS)
@@ -87,7 +87,7 @@ class BlazePose:
         ).reshape(-1, NUM_LANDMARKS, 3)
 
     def _take_turns(self, proposals: np.ndarray, places: int) -> np.ndarray:
-        """As many of the proposals as there are places, from where the last frame stopped if that could not look at all of its."""
+        """At most `places` of the proposals, starting where the last frame stopped if it could not check all of its own."""
         first = self._next_proposal % max(len(proposals), 1)
         self._next_proposal = first + places if len(proposals) > places else 0
         return np.roll(proposals, -first, axis=0)[:places]
@@ -98,10 +98,10 @@ class BlazePose:
         return look_plainly(self._landmark_model, frame.image, last.next_region, frame.stamp_ns)
 
     def _newcomers(self, frame: Frame, proposals: np.ndarray) -> list[Look]:
-        """People in the proposed regions, the largest first: that is the nearest.
+        """People in the proposed regions, the largest (the nearest) first.
 
-        Everyone is looked at again, in the region that follows from the first landmarks: they get better, and most of what was
-        nobody is not taken for a person again.
+        Everyone is looked at a second time, in the region that follows from the first landmarks: the landmarks get better, and
+        most false detections are not taken for a person again.
         """
         model, image = self._landmark_model, frame.image
         first = self._crew.map(lambda region: model(image, region), proposals)
@@ -124,7 +124,7 @@ def best_first(found: Sequence[Found]) -> np.ndarray:
 
 
 def importance(person: Landmarks) -> float:
-    """The larger, the nearer; the better seen, the surer. The score alone is nearly 0 or 1."""
+    """How much a person counts: larger ones are nearer, those seen better more certain. The score alone is nearly 0 or 1."""
     return float(person.score * person.confidence.mean() * region_size(person.next_region))
 
 

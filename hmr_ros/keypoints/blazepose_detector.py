@@ -15,7 +15,7 @@ from hmr_ros.keypoints.region import crop_square, region_from_alignment
 ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))
 """Cells along a side, and anchors per cell, of each of the model's feature maps."""
 OVERLAP = 0.3
-"""Boxes of one window that overlap more (intersection over union) are the same person's and are averaged."""
+"""Boxes in one window that overlap more than this (intersection over union) are of the same person and are averaged."""
 
 
 class PersonDetector:
@@ -28,7 +28,7 @@ class PersonDetector:
     def __call__(self, image: np.ndarray, corner: np.ndarray, size: float, min_score: float):
         """People in a square window.
 
-        image: (H, W, 3) uint8; corner: (2,) and size: the window, pixels from the image's corner, may reach beyond it.
+        image: (H, W, 3) uint8; corner: (2,) and size: the window, pixels from the image's corner; it may reach beyond the image.
         Returns regions (M, 2, 2) in pixels (see region.py) and scores (M,), best first.
         """
         crop = crop_square(image, corner, size, self._model.side)
@@ -52,7 +52,7 @@ def make_anchors() -> np.ndarray:
 
 
 def decode(raw: np.ndarray, logits: np.ndarray, anchors: np.ndarray, side: int, min_score: float):
-    """The model's numbers to boxes and points, of anchors that score at least `min_score`.
+    """Decode the model's outputs to boxes and points, for anchors that score at least `min_score`.
 
     raw: (A, 12) centre, width and height of the box, then four points, all in input pixels relative to the anchor;
     logits: (A, 1). Returns boxes (M, 4) as x0 y0 x1 y1, points (M, 4, 2), scores (M,); fractions of the window.

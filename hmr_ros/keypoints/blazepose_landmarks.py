@@ -11,15 +11,15 @@ from hmr_ros.keypoints.region import crop_region, region_axes, region_from_align
 
 NUM_LANDMARKS = 33
 UNWANTED = ((256, 256, 1),)
-"""Outputs that `LandmarkModel` does not read: a mask of the person, a third of the network's time."""
+"""Outputs that `LandmarkModel` does not read: a segmentation mask of the person, which takes a third of the network's time."""
 VISIBLE = 0.5
-"""Landmarks of at least this confidence count where people are compared."""
+"""Landmarks of at least this confidence are used when people are compared."""
 MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(11 + (i ^ 1) for i in range(22)), 33, 34]
-"""Row of the other side's landmark; the two alignment points stay."""
+"""For each landmark, the row of its counterpart on the other side; the two alignment points keep theirs."""
 HEATMAP_RADIUS = 3
-"""Heat map cells on each side that take part in refining a landmark's place."""
+"""Heat map cells on each side that take part in refining a landmark's position."""
 HEATMAP_MIN_PEAK = 0.5
-"""A landmark whose heat map nowhere near it reaches this stays where the regression put it."""
+"""If no heat map cell near a landmark reaches this, the landmark stays where the regression put it."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class LandmarkModel:
         self._model = model
 
     def __call__(self, image: np.ndarray, region: np.ndarray, mirrored: bool = False) -> Landmarks:
-        """image: (H, W, 3) uint8; region: (2, 2), pixels (see region.py); mirrored: look at the region in a mirror. What comes
-        out is turned back, so that both ways give the same but for the model's unfairness to left or right."""
+        """image: (H, W, 3) uint8; region: (2, 2), pixels (see region.py); mirrored: flip the crop left to right. The
+        results are flipped back, so that both ways give the same except for the model's asymmetry between left and right."""
         side = self._model.side
         crop = crop_region(image, region, side)
         if mirrored:
@@ -62,7 +62,7 @@ class LandmarkModel:
         uv = region_to_image(in_region, region).astype(np.float32)
         axes = region_axes(region)
         world[:, :2] = world[:, :2] @ (axes / np.linalg.norm(axes[0]))
-        # Visible, and inside the region at all: both must hold, so the smaller counts.
+        # Two logits, visible and inside the region: both must hold, so the smaller counts.
         confidence = 1 / (1 + np.exp(-np.clip(raw[:NUM_LANDMARKS, 3:5].min(axis=1), -80, 80)))
         return Landmarks(
             uv[:NUM_LANDMARKS], confidence, world, float(outputs[(1,)][0]), region_from_alignment(uv[33], uv[34])

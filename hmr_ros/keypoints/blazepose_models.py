@@ -33,7 +33,7 @@ LANDMARKS = ModelFile(
     "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
 )
 MODEL_FILES = (DETECTOR, LANDMARKS)
-"""What everybody needs; all in mediapipe's wheel."""
+"""The files that are always needed; all in mediapipe's wheel."""
 LANDMARKS_HEAVY = ModelFile(
     "pose_landmark_heavy.tflite",
     "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe",
@@ -45,7 +45,7 @@ LANDMARKS_LITE = ModelFile(
     "package/pose_landmark_lite.tflite",
 )
 OTHER_LANDMARKS = {"heavy": LANDMARKS_HEAVY, "lite": LANDMARKS_LITE}
-"""Only in the npm package; to be fetched by name."""
+"""Only in the npm package; fetched only when asked for by name."""
 
 
 def default_model_dir() -> Path:
@@ -76,7 +76,7 @@ def find_models(model_dir: str = "", landmarks: str = "full") -> tuple[Path, Pat
             )
         if not is_intact(path, model):
             raise KeypointModelError(
-                f"{path} is not the keypoint model we know (its sha256 is not {model.sha256[:12]}...; a cut-off copy?): "
+                f"{path} is not the keypoint model we know (its sha256 is not {model.sha256[:12]}...; a truncated copy?): "
                 f"fetch it again with `{FETCH_COMMAND}{option}`"
             )
     return folder / detector.name, folder / wanted.name

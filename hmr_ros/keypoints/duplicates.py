@@ -1,4 +1,4 @@
-"""One person found twice: decided by keypoints, since the boxes of people who embrace overlap as much as two of one person."""
+"""Remove people found twice. Keypoints decide, because the boxes of two people who embrace overlap as much as two boxes of one person."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SAME_REGION = 0.1
 SAME_REGION_RATIO = 1.4
 """...unless one is this many times the size of the other."""
 SAME_BOX = 0.35
-"""Intersection over union of somebody else's box around a person with the box around the landmarks, which stop at the wrists."""
+"""Another detector's box and the box around the landmarks, which stop at the wrists, are of one person if their intersection over union is larger."""
 ON_BODY = 0.04
 """A landmark closer than this to a bone, as a fraction of the region's side (1.35 body heights), is on that body."""
 ON_BODY_FRACTION = 0.6
-"""Somebody with this fraction of visible landmarks on the body of somebody better seen is that person, seen twice."""
+"""A person with more than this fraction of visible landmarks on the body of somebody seen better is that person, found twice."""
 INCUMBENT_BONUS = 1.1
-"""Of two skeletons on one body the one of higher mean confidence stays; that of those followed already counts this much."""
+"""Of two skeletons on one body the one of higher mean confidence stays; for people followed already it is multiplied by this."""
 Person = TypeVar("Person", bound=Landmarks)
 
 _BONES = np.array(
@@ -53,7 +53,7 @@ def unknown_regions(regions: np.ndarray, people: Sequence[Landmarks]) -> np.ndar
 
 
 def unknown_boxes(boxes: np.ndarray, people: Sequence[Landmarks], size: tuple[int, int]) -> np.ndarray:
-    """Those of the boxes (M, 4), left top right bottom, that are around nobody who is followed already. size: the image's width and height."""
+    """Those of the boxes (M, 4), left top right bottom, that are not around a person followed already. size: the image's width and height."""
     # Landmarks go on where the image ends, boxes do not.
     inside = [np.clip(person.uv, 0, size) for person in people]
     around = [np.concatenate([uv.min(axis=0), uv.max(axis=0)]) for uv in inside]

@@ -1,7 +1,7 @@
-"""Left taken for right: a detector that for some frames sees somebody's back for their front.
+"""Repair keypoints whose left and right are swapped: for some frames the detector takes a person's back for their front.
 
-Seen from afar both explain the picture, and BlazePose changes its mind now and then: from one frame to the next all keypoints jump to the
-other side, and back again some frames later. Somebody who turns round does not jump: in between they are seen from the side.
+From a distance both explain the image, and BlazePose switches between them now and then: from one frame to the next all keypoints jump to the
+other side, and back again some frames later. A person who turns round does not jump: in between they are seen from the side.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from hmr_ros.per_track import PerTrack
 from hmr_ros.types import Keypoints
 
 NEARER = 0.6
-"""One side is clear when its keypoints are this many times nearer to where they were than the other side's, or more..."""
+"""It is clear whether sides are swapped if the keypoints, as given or mirrored, have moved less than this fraction of what the other version has..."""
 JUMP = 0.04
-"""...and by at least this fraction of the person's size..."""
+"""...and the difference is more than this fraction of the person's size..."""
 TURN = 0.5
-"""...and, where there is 3D, the cosine of the angle by which shoulders and hips turned is higher by so much."""
+"""...and, if there is 3D, the cosine of the angle by which shoulders and hips turned is higher by at least this."""
 MEMORY_S = 0.5
-"""Time constant of the belief in which side is which. A detector that insists for ln 2 of it, or longer than it ever said
-otherwise, is believed."""
+"""Time constant of the belief in which side is which. A detector that insists on a change for ln 2 of this time, or for longer than it
+claimed the opposite before, is believed."""
 MAX_GAP_S = 0.5
-"""Where somebody was longer ago says nothing."""
+"""Keypoints older than this are not compared with."""
 
 _MIRROR = list(skeleton.MIRRORED_KEYPOINTS)
 _LEFT, _RIGHT = (
@@ -35,12 +35,12 @@ _LEFT, _RIGHT = (
 
 
 class Sides(NamedTuple):
-    """What is kept of T people."""
+    """What is remembered of T people."""
 
     belief: np.ndarray
-    """(T,) how sure it is which side is which, 0 to 1."""
+    """(T,) how certain it is which side is which, 0 to 1."""
     flipped: np.ndarray
-    """(T,) bool: whether they were mirrored."""
+    """(T,) bool: whether their keypoints were mirrored."""
     uv: np.ndarray
     confidence: np.ndarray
     score: np.ndarray
@@ -64,8 +64,8 @@ class FlipRepair(PerTrack[Sides]):
         belief, flipped = np.zeros(len(ids)), np.zeros(len(ids), bool)
         now, elapsed_s, before = self._recall(ids, stamp_ns, MAX_GAP_S)
         side = clear_side(before.seen, _with_xyz(seen[now]))
-        other = np.where(side == 0, before.flipped, side < 0)  # where nothing is clear, all stays as it was
-        # Each frame speaks for the side it is on, for as long as it lasted.
+        other = np.where(side == 0, before.flipped, side < 0)  # where neither is clear, all stays as it was
+        # Each frame votes for one of the two, weighted by the time since the frame before.
         weight = 1 - np.exp(-elapsed_s / MEMORY_S)
         held = before.belief + weight * (np.where(other, -1, 1) - before.belief)
         belief[now], flipped[now] = np.abs(held), other & (held > 0)
@@ -75,9 +75,9 @@ class FlipRepair(PerTrack[Sides]):
 
 
 def clear_side(before: Keypoints, now: Keypoints) -> np.ndarray:
-    """(N,) int: 1 for people who are clearly on the side they were on a moment ago, -1 on the other; 0: neither is clear.
+    """(N,) int: 1 for people whose sides are clearly as they were a moment ago, -1 for clearly swapped, 0 if neither is clear.
 
-    Both with `xyz`, NaN where there is none.
+    Both need `xyz`, NaN for people without 3D.
     """
     other = mirrored(now)
     straight, crossed = distance(before, now), distance(before, other)
@@ -90,13 +90,13 @@ def clear_side(before: Keypoints, now: Keypoints) -> np.ndarray:
 
 
 def mirrored(seen: Keypoints) -> Keypoints:
-    """The same people, left taken for right: what was their front is their back, so the 3D's depth is reversed with it."""
+    """The same people with left and right swapped. Their front becomes their back, so the depth of the 3D is reversed too."""
     xyz = None if seen.xyz is None else seen.xyz[:, _MIRROR] * np.array([1, 1, -1], seen.xyz.dtype)
     return Keypoints(seen.uv[:, _MIRROR], seen.confidence[:, _MIRROR], seen.score, xyz)
 
 
 def where_flipped(seen: Keypoints, flipped: np.ndarray) -> Keypoints:
-    """flipped: (N,) bool, who is to be mirrored."""
+    """Mirror some of the people. flipped: (N,) bool, which ones."""
     if not flipped.any():
         return seen
     swap, other = flipped[:, None, None], mirrored(seen)
@@ -112,7 +112,7 @@ def left_to_right(xyz: np.ndarray) -> np.ndarray:
 
 
 def distance(before: Keypoints, now: Keypoints) -> np.ndarray:
-    """(N,): mean distance of the same people's keypoints, but for the movement as a whole, as a fraction of their size before."""
+    """(N,): mean distance between the same people's keypoints, less their common movement, as a fraction of the size in `before`."""
     weight = before.confidence * now.confidence
     total = np.maximum(weight.sum(axis=1), 1e-9)[:, None]
     moved = np.where(weight[..., None] > 0, now.uv - before.uv, 0)
@@ -122,7 +122,7 @@ def distance(before: Keypoints, now: Keypoints) -> np.ndarray:
 
 
 def _with_xyz(seen: Keypoints) -> Keypoints:
-    """NaN for people without any 3D."""
+    """The same people with `xyz`, NaN if they have no 3D."""
     if seen.xyz is not None:
         return seen
     return dataclasses.replace(seen, xyz=np.full((*seen.uv.shape[:2], 3), np.nan, np.float32))

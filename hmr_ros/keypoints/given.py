@@ -1,4 +1,4 @@
-"""Keypoints that somebody else has found and that come with the frame."""
+"""Keypoints that another program has found and that come with the frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BlazePose's networks on a GPU: `training.blazepose_onnx` has written them down, and what LiteRT said of a picture."""
+"""BlazePose's networks on a GPU, from ONNX files that `training.blazepose_onnx` wrote, with LiteRT's outputs for one image to compare with."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hmr_ros.keypoints.litert import Shape
 
 COMMAND = "python -m training.blazepose_onnx"
 TOLERANCE = 1e-3
-"""Largest difference from LiteRT, of each output's largest value."""
+"""Largest difference from LiteRT allowed, relative to each output's largest value."""
 
 
 def onnx_of(network: Path) -> Path:
-    """The same network as ONNX, beside it. Raises KeypointModelError."""
+    """Path of the same network as ONNX, beside it. Raises KeypointModelError if that or LiteRT's outputs are missing."""
     file = network.with_suffix(".onnx")
     if not (file.is_file() and network.with_suffix(".npz").is_file()):
         raise KeypointModelError(
@@ -27,10 +27,10 @@ def onnx_of(network: Path) -> Path:
 
 
 class GraphNetwork:
-    """As `LiteRtModel`, computed by a graph with the input `image`. Raises KeypointModelError where that computes something else."""
+    """Like `LiteRtModel`, computed by a graph with the input `image`. Raises KeypointModelError if that computes something else."""
 
     def __init__(self, graph: Graph, network: Path):
-        """network: the file that `onnx_of` was asked for."""
+        """network: the TensorFlow Lite file, as given to `onnx_of`."""
         self._graph = graph
         with np.load(network.with_suffix(".npz")) as said:
             image = said["image"]

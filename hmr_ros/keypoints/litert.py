@@ -12,11 +12,11 @@ import numpy as np
 from hmr_ros.keypoints.blazepose_models import KeypointModelError
 
 Shape = tuple[int, ...]
-"""Of an output, without its batch axis."""
+"""Shape of an output, without its batch axis."""
 
 
 class Network(Protocol):
-    """A model of BlazePose's, whatever computes it."""
+    """One of BlazePose's models, on any backend."""
 
     @property
     def side(self) -> int:
@@ -34,7 +34,7 @@ class Network(Protocol):
 class LiteRtModel:
     """A model with one image input, as a function from that image to its output tensors.
 
-    unwanted: outputs that are not computed, nor anything that only they need.
+    unwanted: outputs that are not computed; neither is anything that only they need.
     """
 
     def __init__(self, path: Path, unwanted: Collection[Shape] = ()):
@@ -47,7 +47,7 @@ class LiteRtModel:
             raise KeypointModelError(
                 f"ai-edge-litert, which runs {path.name}, does not import ({error}): `pip install 'ai-edge-litert>=1.4'`"
             ) from error
-        # One thread: more make models this small slower, and the rest of the robot needs the cores.
+        # One thread: more threads make models this small slower, and the rest of the robot needs the cores.
         self._interpreter = Interpreter(model_content=model, num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
@@ -66,7 +66,7 @@ class LiteRtModel:
 
 
 def without(model: bytes, unwanted: Collection[Shape]) -> bytes:
-    """The same model, less these outputs and the operators that lead to no other."""
+    """The same model without these outputs and the operators that only they need."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -97,29 +97,29 @@ class Operator:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a model is made of; values are numbered."""
+    """What a model consists of; tensors are referred to by number."""
 
     operators: list[Operator]
-    """In the order of computation, less those that only unpack constants."""
+    """In the order of computation, without those that only unpack constants."""
     input: int
     outputs: list[int]
     shapes: dict[int, Shape]
-    """Of each value, with its batch axis of 1."""
+    """Shape of each tensor, with its batch axis of 1."""
     constants: dict[int, np.ndarray]
 
 
 def take_apart(path: Path, unwanted: Collection[Shape] = ()) -> Parts:
-    """For whoever wants to compute a model by other means than LiteRT. unwanted: see `LiteRtModel`."""
+    """Read a model's parts, to compute it by other means than LiteRT. unwanted: see `LiteRtModel`."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     model = without(path.read_bytes(), unwanted)
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # whose values can be looked at
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # so that all tensors can be read
     interpreter = Interpreter(
         model_content=model, experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True
     )
     interpreter.allocate_tensors()
-    interpreter.invoke()  # unpacks constants: they are kept in float16, some of them as sparse matrices
+    interpreter.invoke()  # unpacks constants: they are stored in float16, some of them as sparse matrices
     described = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
     (graph,) = described.subgraphs
     kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}

@@ -15,12 +15,12 @@ side is their distance times this (Bazarevsky et al. 2020, and mediapipe's graph
 
 
 def region_from_alignment(center: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Both points (..., 2), pixels, `rim` where the person's up direction leaves the circle. Returns (..., 2, 2)."""
+    """Both points (..., 2), pixels; `rim`: where the person's up direction meets the circle around the body. Returns (..., 2, 2)."""
     return np.stack([center, REGION_MARGIN * (rim - center)], axis=-2)
 
 
 def region_from_box(box: np.ndarray) -> np.ndarray:
-    """A first guess for somebody upright in a box around all of them. box: (..., 4) left, top, right, bottom. Returns (..., 2, 2)."""
+    """A first guess for an upright person, from a box around the whole body. box: (..., 4) left, top, right, bottom. Returns (..., 2, 2)."""
     low, high = box[..., :2], box[..., 2:]
     reach = (high - low).max(axis=-1, keepdims=True) / 2
     rim = (low + high) / 2 + np.concatenate([np.zeros_like(reach), -reach], axis=-1)

@@ -1,7 +1,7 @@
 """Where to look for people, and when.
 
 Square windows from the whole image down to small tiles together show people of every size to a detector with a small input;
-looking into them takes turns.
+the windows take turns over the frames.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from hmr_ros.keypoints.region import region_size
 TILE_SIZES = (1.0, 0.6)
 """Sides of the tiles, as fractions of the image's shorter side."""
 ROOM = 1.2
-"""Side of the window in which somebody who went missing is looked for, over the side of their region."""
+"""Side of the window in which a lost person is searched for, as a multiple of the side of their region."""
 MIN_TILE = 1 / 8
-"""Side of a tile as a fraction of the image's longer side, at least: a panorama should not take hundreds."""
+"""Smallest side of a tile as a fraction of the image's longer side: a panorama should not take hundreds of tiles."""
 TILE_OVERLAP = 0.35
-"""Part of a tile that its neighbour also sees, at least."""
+"""Smallest part of a tile that its neighbour also covers."""
 
 
 class Search:
-    """Which windows to search in which frame: all in the first, later each once in every so many frames.
+    """Which windows to search in which frame: all in the first, later each once per `every` frames (see `turn`).
 
-    Where somebody went missing is searched in every frame until then; it costs no more than following them did.
+    The place where a person was lost is searched in each of the next `every` frames; that costs no more than following them did.
     """
 
     def __init__(self, width: int, height: int):
@@ -37,7 +37,7 @@ class Search:
         self._missing: list[tuple[np.ndarray, int]] = []
 
     def turn(self, every: int) -> np.ndarray:
-        """Windows (W, 3) whose turn it is in the next frame, as `search_windows` gives them. every: frames in which all have theirs."""
+        """Windows (W, 3) whose turn it is in the next frame, as `search_windows` gives them. every: frames in which each window has one turn."""
         count = len(self._windows)
         if not self._begun:
             self._begun = True
@@ -49,14 +49,14 @@ class Search:
         return self._windows[self._turn]
 
     def besides(self, every: int, followed: list[np.ndarray], missing: list[np.ndarray]) -> np.ndarray:
-        """Windows (W, 3) to search in the same frame besides, once it is known who is still there.
+        """Further windows (W, 3) to search in the same frame, once it is known who is still there.
 
         followed: regions where people are; missing: where they were until now.
         """
         waiting = [(region, left - 1) for region, left in self._missing if left > 1]
         waiting += [(region, every) for region in missing]
         self._missing = [(r, left) for r, left in waiting if not any(same_region(r, other) for other in followed)]
-        # Where nobody is, there is time to look at the whole image every time.
+        # When nobody is followed, there is time to search the whole image in every frame.
         whole = self._windows[: 0 if followed or 0 in self._turn else 1]
         return np.concatenate([whole, *(window_around(region)[None] for region, _ in self._missing)])
 

@@ -1,4 +1,4 @@
-"""The images of a rosbag2 recording (MCAP or SQLite), with their cameras, without ROS. The only importer of rosbags' readers."""
+"""Reads the images of a rosbag2 recording (MCAP or SQLite) and their cameras, without ROS. Only this file imports rosbags' readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DECODERS = {"sensor_msgs/msg/Image": image_to_rgb, "sensor_msgs/msg/CompressedIm
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 SAMPLE = 60
-"""Images looked at to learn the rate."""
+"""How many images are used to estimate the frame rate."""
 
 
 class BagError(ValueError):
@@ -53,7 +53,7 @@ class BagImages:
         self.fps = float(1e9 / np.median(steps)) if len(steps) else DEFAULT_FPS
 
     def read(self, vertical_fov_deg: float | None = None) -> Iterator[Frame]:
-        """Frames with the bag's own stamps, and the newest CameraInfo before each (the first one, for those before it).
+        """Frames with the bag's own stamps, and the newest CameraInfo before each (the first CameraInfo, for frames before it).
 
         vertical_fov_deg: of the camera that is assumed where the bag has no usable CameraInfo.
         """
@@ -89,7 +89,7 @@ class BagImages:
             raise BagError(f"no such bag: {self.path} (looked in {self.path.absolute().parent})")
         if self.path.suffix == ".bag":
             raise BagError(f"{self.path} is a ROS 1 bag: convert it with rosbags-convert, which comes with rosbags")
-        # Bags of Humble and before carry no type definitions in SQLite: the common messages have not changed since.
+        # SQLite bags of Humble and earlier contain no type definitions; those of the common messages have not changed since.
         with self._reported(), AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
             yield reader
 
@@ -99,10 +99,10 @@ class BagImages:
             yield
         except BagError:
             raise
-        # Of a damaged recording, rosbags' readers raise whatever the place calls for.
+        # For a damaged recording, rosbags' readers raise exceptions of many types.
         except Exception as error:
             raise BagError(
-                f"{self.path}: cannot be read on as a rosbag2 recording ({error}). Is it complete?"
+                f"{self.path}: cannot be read as a rosbag2 recording, or not to its end ({error}). Is it complete?"
             ) from error
 
     def _choose(self, reader, topic: str | None) -> str:
@@ -117,9 +117,9 @@ class BagImages:
         return topic or next(iter(images))
 
     def _messages(self, reader, *topics: str | None) -> Iterator[tuple]:
-        """(message, stamp_ns, type) in the order of the bag; the stamp is the header's, or of recording where that is 0."""
+        """(message, stamp_ns, type) in the order of the bag; the stamp is the header's, or the time of recording where that is 0."""
         connections = [c for c in reader.connections if c.topic in topics]
-        if not connections:  # rosbags takes no connections for all of them
+        if not connections:  # rosbags takes an empty list to mean all connections
             return
         for connection, recorded_ns, raw in reader.messages(connections):
             message = reader.deserialize(raw, connection.msgtype)
@@ -128,7 +128,7 @@ class BagImages:
 
 
 def _info_topic(reader, image_topic: str) -> str | None:
-    """The CameraInfo beside the image topic, or the bag's only one."""
+    """The CameraInfo topic in the image topic's namespace, else the bag's only one, else None."""
     infos = [name for name, info in reader.topics.items() if info.msgtype == CAMERA_INFO]
     parts = image_topic.removesuffix("/compressed").split("/")
     beside = "/".join([*parts[:-1], "camera_info"])

@@ -19,7 +19,7 @@ from hmr_ros.skeleton import JOINT_NAMES, PARENTS
 from hmr_ros.types import Frame
 
 LINE_LIST, TEXT_VIEW_FACING = 5, 9
-"""visualization_msgs/Marker's types."""
+"""Values of `type` in visualization_msgs/Marker."""
 
 TOPICS = {
     "/hmr/smpl": "sensor_msgs/msg/PointCloud2",
@@ -32,17 +32,17 @@ _BONES = [(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0
 
 
 def check_can_write(folder: Path) -> None:
-    """Raises BagError, for those who want to know before the work begins."""
+    """Raises BagError if no bag can be written to `folder`. Call it first, to find out before the work begins."""
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
         raise BagError(f"writing bags needs rosbags ({error}): pip install rosbags") from None
     if folder.exists():
-        raise BagError(f"{folder} is there already and bags are never written over: remove it, or choose another --out")
+        raise BagError(f"{folder} already exists and bags are never overwritten: remove it, or choose another --out")
 
 
 class BagWriter:
-    """A folder with metadata.yaml and one .mcap file. A context manager. Raises BagError when the folder is there already."""
+    """A folder with metadata.yaml and one .mcap file. A context manager. Raises BagError when the folder already exists."""
 
     def __init__(self, folder: Path, body: BodyModel):
         check_can_write(folder)
@@ -51,7 +51,7 @@ class BagWriter:
 
         self._body = body
         self._store = get_typestore(Stores.ROS2_HUMBLE)  # these messages are the same in every later distribution
-        # Version 8 of the metadata is the newest that Humble's rosbag2 reads too.
+        # Version 8 of the metadata is the newest that Humble's rosbag2 can read.
         self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
         self._connections: dict = {}
 
@@ -78,7 +78,7 @@ class BagWriter:
             self._writer.write(self._connections[topic], frame.stamp_ns, self._store.serialize_cdr(message, kind))
 
     def _new(self, kind: str, **fields):
-        """A message; fields that are not given are zero, empty, or a message of such."""
+        """A message. Fields that are not given are zero or empty, also in nested messages."""
         definition = self._store.get_msgdef(kind).fields
         return self._store.types[kind](**{n: fields[n] if n in fields else self._default(t) for n, t in definition})
 
@@ -108,7 +108,7 @@ class BagWriter:
         return self._new("geometry_msgs/msg/PoseArray", header=header, poses=poses)
 
     def _markers(self, header, people: tuple[PersonRecord, ...]):
-        """Everybody's bones and id, and nothing of those who left."""
+        """Bones and id of every person. Markers of people who left are deleted."""
         markers = [self._new("visualization_msgs/msg/Marker", header=header, action=3)]  # DELETEALL
         for person in people:
             points = [self._point(p) for p in person.joints.tolist()]
@@ -121,7 +121,7 @@ class BagWriter:
         return self._new("visualization_msgs/msg/MarkerArray", markers=markers)
 
     def _orientations(self, person: PersonRecord) -> np.ndarray:
-        """(24, 3, 3), of every joint in the frame of the image."""
+        """(24, 3, 3): orientation of every joint in the camera frame."""
         return self._body.joints(person.rotmat[None], person.betas[None])[1][0]
 
     def _marker(self, header, number: int, space: str, kind: int, size_m: float, position=(0.0, 0.0, 0.0), **fields):

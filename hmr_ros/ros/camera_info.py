@@ -1,4 +1,4 @@
-"""CameraInfo to a Camera, and what to do when it cannot be trusted. Messages are read by attribute: no ROS here."""
+"""Converts CameraInfo to a Camera, and replaces what cannot be trusted. Messages are read by attribute, so this file needs no ROS."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hmr_ros.camera import DISTORTION_MODELS, Camera
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _ASPECT_TOLERANCE = 0.01
 _FOCAL = (0.05, 100.0)
-"""Focal lengths that can be right, in longer sides of the image: from 169 degrees of view down to half a degree."""
+"""Plausible focal lengths, in units of the image's longer side: from 169 degrees of view down to half a degree."""
 _MAX_OFFSET = 100.0
-"""Distance of the principal point from the image's corner that can be right, in longer sides of the image."""
+"""Largest plausible distance of the principal point from the image's corner, in units of the image's longer side."""
 _UNDISTORTED = 0.05
-"""Error allowed when distortion is undone and applied again in the inner half of the image, in longer sides of the image."""
+"""Error allowed when distortion is undone and applied again in the inner half of the image, in units of its longer side."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def read_camera(
 ) -> CameraReading:
     """The camera of an image of width x height pixels.
 
-    info: sensor_msgs/CameraInfo, or None if none came. ROI, binning and a resized image are followed; whatever cannot be
-    right is replaced by `Camera.guess`, and the reading says why.
+    info: sensor_msgs/CameraInfo, or None if none has arrived. ROI, binning and a resized image are accounted for. An implausible
+    camera is replaced by `Camera.guess`, and the warning says why.
     """
     try:
         if info is None:
@@ -71,7 +71,7 @@ def _intrinsics(values, rectified: bool) -> np.ndarray:
 
 
 def _as_image(K: np.ndarray, info, width: int, height: int) -> np.ndarray:
-    """K of the full sensor image to K of the image that arrived: region of interest, then binning, then resizing."""
+    """K of the full sensor image to K of the received image: region of interest, then binning, then resizing."""
     roi = info.roi
     size = np.array([roi.width or info.width, roi.height or info.height], float)
     binning = np.array([max(info.binning_x, 1), max(info.binning_y, 1)], float)
@@ -88,7 +88,7 @@ def _as_image(K: np.ndarray, info, width: int, height: int) -> np.ndarray:
 
 
 def _check_plausible(K: np.ndarray, side: int) -> None:
-    """K of the image that arrived, whose longer side is `side` pixels."""
+    """K: of the received image, whose longer side is `side` pixels."""
     fx, fy = K[0, 0], K[1, 1]
     low, high = (bound * side for bound in _FOCAL)
     if not (low <= fx <= high and low <= fy <= high):
@@ -98,7 +98,7 @@ def _check_plausible(K: np.ndarray, side: int) -> None:
 
 
 def _scaled(K: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Pixel centres are at whole numbers, so the image's corner, at -0.5, is what stays in place."""
+    """Pixel centres are at whole numbers, so the point that stays in place is the image's corner, at -0.5."""
     K = K.copy()
     K[:2] *= scale[:, None]
     K[:2, 2] += (scale - 1) / 2
@@ -106,8 +106,8 @@ def _scaled(K: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def _distortion(info) -> tuple[np.ndarray | None, str]:
-    D, model = np.array(info.d, float), info.distortion_model[:40]  # a name from the wire may be as long as it likes
-    if not np.any(D):  # NaN counts as something
+    D, model = np.array(info.d, float), info.distortion_model[:40]  # a received name may have any length
+    if not np.any(D):  # NaN counts as non-zero
         return None, ""
     if model not in DISTORTION_MODELS:
         return None, f"distortion model {model!r} is not one of {', '.join(DISTORTION_MODELS)}: distortion ignored"
@@ -117,7 +117,7 @@ def _distortion(info) -> tuple[np.ndarray | None, str]:
 
 
 def _undoes(camera: Camera) -> bool:
-    """Does `normalise` undo what `project` does? In the inner half: a fisheye's corners may see nothing."""
+    """Whether `normalise`, then `project` return the same pixels, in the inner half of the image: a fisheye's corners may see nothing."""
     size = np.array([camera.width, camera.height])
     uv = (np.mgrid[:5, :5].reshape(2, -1).T / 8 + 0.25) * size
     with np.errstate(all="ignore"):

@@ -1,8 +1,8 @@
-"""A camera that plays a file: a video, an image, a folder of images or a real camera as `image`, `image/compressed`, `camera_info`.
+"""Publishes a video, an image, a folder of images or a real camera as `image`, `image/compressed` and `camera_info`.
 
     python -m hmr_ros.ros.camera_publisher SOURCE --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
 
-Frames are stamped when they are sent, as a camera's would be, and made for those who subscribe: raw, as JPEG, or both.
+Frames are stamped when they are sent, as a camera driver would. They are sent raw, as JPEG, or both, depending on the subscribers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FRAME_ID = "camera_optical_frame"
 STILL_SECONDS = 4.0
 """For how long a single image is shown."""
 SETTLED_S = 1.2
-"""A subscriber that has not changed for so long will stay."""
+"""Subscribers that have not changed for this long are expected to stay."""
 JPEG_QUALITY = 90
 
 
@@ -45,15 +45,15 @@ class CameraPublisher(Node):
         # Reliable: best-effort images of this size are lost between processes under Fast DDS's default settings.
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._image = self.create_publisher(Image, "image", qos)
-        # Resolved first, as in the node, so that remapping `image` moves both.
+        # Resolved first, as in the node, so that remapping `image` remaps both topics.
         compressed = self.resolve_topic_name("image") + "/compressed"
         self._compressed = self.create_publisher(CompressedImage, compressed, qos)
         self._info = self.create_publisher(CameraInfo, "camera_info", qos)
 
     def wait_for_subscriber(self, width: int, height: int, timeout_s: float) -> bool:
-        """True once somebody listens to an image, and has been for SETTLED_S: a subscriber may try one QoS, then another.
+        """True once an image topic has had the same subscribers for SETTLED_S: a subscriber may try one QoS, then another.
 
-        Meanwhile CameraInfo is sent, as a camera at rest does.
+        CameraInfo is published meanwhile, as an idle camera driver does.
         """
         end, known, since = time.monotonic() + timeout_s, set(), time.monotonic()
         while rclpy.ok() and time.monotonic() < end:
@@ -88,27 +88,27 @@ class CameraPublisher(Node):
                 self._compressed.publish(
                     CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg(image))
                 )
-        except RuntimeError as error:  # what rclpy's own errors are: a reliable subscriber does not keep up
+        except RuntimeError as error:  # the base of rclpy's own errors: a reliable subscriber does not keep up
             self.get_logger().warning(f"an image was not sent: {error}", throttle_duration_sec=5.0)
         return now.nanoseconds
 
     def finish(self, timeout_s: float = 2.0) -> None:
-        """Let what was sent arrive before this process ends."""
+        """Wait until everything sent has arrived, before this process ends."""
         for publisher in (self._image, self._compressed):
             publisher.wait_for_all_acked(Duration(seconds=timeout_s))
 
 
 def jpeg(image: np.ndarray) -> array:
-    """(H, W, 3) uint8, RGB, to the bytes of a file."""
+    """(H, W, 3) uint8, RGB, to the bytes of a JPEG file."""
     import cv2
 
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    # From an array of bytes: any other type is copied item by item.
+    # array from bytes: any other type would be copied item by item.
     return array("B", cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
 
 
 def told_camera(width: int, height: int, intrinsics: list[float] | None, vertical_fov_deg: float | None) -> Camera:
-    """The camera that CameraInfo tells of: what was given, else a guess. intrinsics: fx fy cx cy, pixels."""
+    """The camera for CameraInfo: the intrinsics if given, else a guess. intrinsics: fx fy cx cy, pixels."""
     if intrinsics is None:
         return Camera.guess(width, height, vertical_fov_deg)
     fx, fy, cx, cy = intrinsics
@@ -124,7 +124,7 @@ def camera_info(camera: Camera) -> CameraInfo:
 
 
 def play(node: CameraPublisher, media: Media, rate: float, still_s: float) -> list[int]:
-    """One showing at `rate` times the source's speed. Returns the stamp of every frame sent, nanoseconds."""
+    """Play the source once, at `rate` times its speed. Returns the stamp of every frame sent, nanoseconds."""
     stamps, period_s = [], 1 / (media.fps * rate)
     started = time.monotonic()
     for index, image in enumerate(media.playback(still_s)):
@@ -148,7 +148,7 @@ def main() -> int:
     node, stamps, status = CameraPublisher(options.intrinsics, options.vertical_fov), [], 0
     try:
         if not node.wait_for_subscriber(media.width, media.height, options.wait):
-            node.get_logger().warning(f"nobody subscribed to 'image' within {options.wait:g} s; playing all the same")
+            node.get_logger().warning(f"nobody subscribed to 'image' within {options.wait:g} s; playing anyway")
         for _ in itertools.count() if options.loop else range(options.showings):
             if not rclpy.ok():
                 break
@@ -174,16 +174,16 @@ def main() -> int:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="camera_publisher", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "source", help="video, image, folder of images, a camera's index such as 0; '': the clip that ships"
+        "source", help="video, image, folder of images, or a camera's index such as 0; '': the demo clip"
     )
     parser.add_argument("--rate", type=positive, default=1.0, help="playback speed; 0.5 is half speed")
-    parser.add_argument("--showings", type=int, default=1, help="how many times it is played")
+    parser.add_argument("--showings", type=int, default=1, help="how many times to play the source")
     parser.add_argument("--loop", action="store_true", help="start again at the end, until interrupted")
     parser.add_argument(
         "--still-seconds", type=positive, default=STILL_SECONDS, help="how long a single image is shown"
     )
     parser.add_argument("--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="pixels")
-    parser.add_argument("--vertical-fov", type=vertical_fov, help="degrees; used where there are no intrinsics")
+    parser.add_argument("--vertical-fov", type=vertical_fov, help="degrees; used without --intrinsics")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for a subscriber before playing")
     parser.add_argument(
         "--log", help="write the stamps of the frames sent into this file, as a JSON list of nanoseconds"

@@ -1,7 +1,7 @@
 """Image messages to RGB arrays.
 
 Our own decoder rather than cv_bridge: it honours `step` and byte order, needs no compiled module that breaks under pip's
-numpy, and says why a message cannot be an image. Messages are read by attribute, so this file needs no ROS.
+numpy, and says why a message is not a usable image. Messages are read by attribute, so this file needs no ROS.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 MIN_SIDE_PX = 16
 """Smaller images cannot hold a person."""
 MAX_SIDE_PX = 32766
-"""OpenCV's warps, which cut people out, count pixels in 16 bits."""
+"""OpenCV's warps, which crop people from the image, index pixels with 16 bits."""
 
 
 class FrameError(ValueError):
-    """This message is not a usable image. The message says why; the next one may be fine."""
+    """A received message is not usable. The error's text says why; the next message may be fine."""
 
 
 def header_stamp_ns(msg) -> int:
-    """When `msg` says that it was captured; 0 where it does not."""
+    """The header's stamp in nanoseconds: when the content of `msg` was captured; 0 where it is not set."""
     return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
 
 
@@ -31,7 +31,7 @@ _PACKED = {
     "rgb16": (2, "rgb"), "bgr16": (2, "bgr"), "rgba16": (2, "rgba"), "bgra16": (2, "bgra"), "mono16": (2, "m"),
     "8UC1": (1, "m"), "8UC3": (1, "bgr"), "8UC4": (1, "bgra"), "16UC3": (2, "bgr"), "16UC4": (2, "bgra"),
 }  # fmt: skip
-"""Encoding: bytes of a channel, order of the channels (m: grey). OpenCV's nameless 8UCn and 16UCn are in its own order."""
+"""Encoding: bytes per channel, order of the channels (m: grey). 8UCn and 16UCn name no channels and are read in OpenCV's order."""
 
 _BAYER = {"rggb": "BayerBG2RGB", "bggr": "BayerRG2RGB", "gbrg": "BayerGR2RGB", "grbg": "BayerGB2RGB"}
 """ROS names a pattern by its first two rows, OpenCV by the second pixel of the second row: hence the crossed names."""
@@ -39,11 +39,11 @@ _BAYER = {"rggb": "BayerBG2RGB", "bggr": "BayerRG2RGB", "gbrg": "BayerGR2RGB", "
 _YUV422 = {"uyvy": "YUV2RGB_UYVY", "yuv422": "YUV2RGB_UYVY", "yuyv": "YUV2RGB_YUY2", "yuv422_yuy2": "YUV2RGB_YUY2"}
 _YUV420 = {"nv12": "YUV2RGB_NV12", "nv21": "YUV2RGB_NV21"}
 _YUV444 = np.array([[1.164, 0, 1.596, -222.9], [1.164, -0.392, -0.813, 135.6], [1.164, 2.017, 0, -276.8]])
-"""BT.601, limited range, as OpenCV has it for the others; for nv24, which it does not know. R, G, B from Y, U, V, 1."""
+"""R, G, B from Y, U, V, 1 for nv24, which OpenCV does not support: BT.601, limited range, as OpenCV uses for the others."""
 _DEPTH = ("16UC1", "32FC1")
 _NUMBERS = re.compile(r"(8|16|32|64)[USF]C\d{1,2}")
 _QUOTED = 40
-"""Characters of a name from the wire that are repeated in messages: it may be as long as it likes."""
+"""How many characters of a received name are quoted in messages, because it may have any length."""
 
 
 def image_to_rgb(msg) -> np.ndarray:
@@ -84,11 +84,11 @@ def compressed_to_rgb(msg) -> np.ndarray:
         raise FrameError(f"format {format!r} is a depth image: remap 'image' to a colour or grey image")
     data = np.frombuffer(msg.data, np.uint8)
     start = data[:3].tobytes()
-    # libjpeg fills what is missing of a cut-off picture with grey and calls it a success.
+    # libjpeg fills the missing part of a truncated image with grey and reports success.
     if start == b"\xff\xd8\xff" and b"\xff\xd9" not in data[len(data) // 2 :].tobytes():
         raise FrameError(f"JPEG of {len(data)} bytes is truncated: no end marker")
     try:
-        # CameraInfo describes the stored pixels, so EXIF orientation must not turn them.
+        # CameraInfo describes the stored pixels, so EXIF orientation must not rotate them.
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise FrameError(f"compressed image of {len(data)} bytes ({format!r}): {error.err or error}") from error
@@ -129,7 +129,7 @@ def _packed_to_rgb(msg, itemsize: int, order: str) -> np.ndarray:
 
 
 def _nv24_to_rgb(msg) -> np.ndarray:
-    """All of Y, then U and V side by side, of full resolution too: their rows are twice as long."""
+    """All of Y, then U and V interleaved. They have full resolution too, so their rows are twice as long."""
     import cv2
 
     height, width, step = msg.height, msg.width, msg.step
@@ -140,7 +140,7 @@ def _nv24_to_rgb(msg) -> np.ndarray:
 
 
 def _pixels(msg, itemsize: int, channels: int, rows: int | None = None) -> np.ndarray:
-    """A view of the message's data, (rows, W, channels), of the machine's byte order; itemsize 1: uint8, 2: uint16, 4: float32."""
+    """The message's data, (rows, W, channels); a view if it has the machine's byte order. itemsize 1: uint8, 2: uint16, 4: float32."""
     rows = rows or msg.height
     row_bytes = msg.width * channels * itemsize
     if msg.step < row_bytes:
@@ -148,7 +148,7 @@ def _pixels(msg, itemsize: int, channels: int, rows: int | None = None) -> np.nd
     needed = msg.step * (rows - 1) + row_bytes
     if len(msg.data) < needed:
         raise FrameError(
-            f"{len(msg.data)} bytes of data, but {msg.width}x{msg.height} {msg.encoding} with step {msg.step} has {needed}"
+            f"{len(msg.data)} bytes of data, but {msg.width}x{msg.height} {msg.encoding} with step {msg.step} needs {needed}"
         )
     strides = (msg.step, channels * itemsize, itemsize)
     byte_order = ">" if msg.is_bigendian else "<"

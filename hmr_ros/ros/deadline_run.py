@@ -1,9 +1,9 @@
-"""Does the node keep its deadline here, and what does ROS cost? A camera process, the real node, and CPU load beside them.
+"""Measures whether the real node keeps its deadline on this machine, with CPU load beside it, and how much time ROS adds.
 
     python -m hmr_ros.ros.deadline_run --deadline-ms 100 --load 1 --json FILE --plot FILE.png
 
-Plays the demo clip a few times and measures from outside, by each image's stamp and the middleware's time of publishing. Ends
-with status 1 when a frame is unaccounted for.
+Plays the demo clip a few times from a camera process, and measures latency from outside the node: from each image's stamp to the
+middleware's time of publication. Ends with status 1 when a frame is unaccounted for.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from hmr_ros.tools.benchmark import cpu_name
 ROS_STAGES = ("transport", "decode", "publish")
 """Receive, convert, publish: what ROS adds to a frame."""
 FRAME_STAGES = ("decode", "detect", "track", "regress", "tto", "smooth", "readout", "publish")
-"""What the node does for a frame, from when it takes it up."""
+"""The node's own stages for a frame, after the queue."""
 FATES = ("processed", "dropped", "bad", "failed", "waiting", "lost")
 
 
 class Witness(Recorder):
-    """Listens to all 3D outputs, so that the node has to make them."""
+    """Also subscribes to joint states, poses and markers, so that the node has to publish them."""
 
     def __init__(self):
         super().__init__()
@@ -53,7 +53,7 @@ def main() -> int:
     try:
         check_writable(options.json)
         result = run(options)
-    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
+    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message for the user
         print(f"deadline_run: {error}", file=sys.stderr)
         return 1
     print(report(result))
@@ -65,14 +65,14 @@ def main() -> int:
 
 
 def run(options: argparse.Namespace) -> dict:
-    # Often, so that the last counts are those of the last frames; ROS takes the later of two, which is the user's.
+    # Diagnostics often, so that the last counts include the last frames. Of two values of a parameter ROS takes the later: the user's.
     options.set = ["diagnostics_period_s=0.2", f"tto.deadline_ms={options.deadline_ms}", *options.set]
     media = open_media(options.source)
     with tempfile.TemporaryDirectory() as folder, cpu_load(options.load):
         camera = clip_camera(media, load_truth(media), None)
         stamps, witness = play_and_record(media, camera, Path(folder), options, Witness)
     if not (witness.answers and witness.diagnostics):
-        raise DemoError(f"the node answered none of {len(stamps)} frames; `make demo` keeps its log")
+        raise DemoError(f"the node answered none of {len(stamps)} frames; run `make demo`, which keeps the node's log")
     return {
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count()},
         "load": options.load,
@@ -112,7 +112,7 @@ def assess(stamps: list[int], witness: Recorder, deadline_ms: float) -> dict:
 
 @contextmanager
 def cpu_load(processes: int) -> Iterator[None]:
-    """So many processes that each keep a core busy; they end with us, however we end."""
+    """Run this many processes that each keep a core busy. They end with this process, however it ends."""
     code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10000))"
     busy = [subprocess.Popen([sys.executable, "-S", "-c", code]) for _ in range(processes)]
     try:
@@ -133,7 +133,7 @@ def report(result: dict) -> str:
         ("on time", f"{100 * result['on_time_share']:.1f} % of those processed, within {result['deadline_ms']:g} ms"),
         ("latency", ", ".join(f"{name} {value:.1f}" for name, value in latency.items()) + " ms"),
         ("steps", f"{result['steps']['mean']:.2f} a frame; frames by steps: {result['steps']['frames']}"),
-        ("the node says", ", ".join(f"{name} {count}" for name, count in node.items())),
+        ("counted by the node", ", ".join(f"{name} {count}" for name, count in node.items())),
         ("loss", f"{result['loss'][0]:.3g} before, {result['loss'][1]:.3g} after"),
         ("stages, median ms", stages),
         ("ROS overhead", f"{overhead['ms']:.2f} ms, {100 * overhead['share_of_frame']:.1f} % of the frame"),
@@ -142,7 +142,7 @@ def report(result: dict) -> str:
 
 
 def plot(result: dict) -> np.ndarray:
-    """Latency and steps, one above the other."""
+    """Histograms of latency and steps, one above the other."""
     latency_ms, deadline_ms = np.array(result["answers_ms"]), result["deadline_ms"]
     width_ms = deadline_ms / 20
     edges = np.arange(0, max(latency_ms.max(), deadline_ms) + 2 * width_ms, width_ms)
@@ -164,12 +164,12 @@ def plot(result: dict) -> np.ndarray:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hmr_ros.ros.deadline_run", description=__doc__.split("\n")[0])
     parser.add_argument("--deadline-ms", type=positive, default=100.0, help="default: %(default)s")
-    parser.add_argument("--load", type=int, default=1, help="busy processes beside it (default: %(default)s)")
+    parser.add_argument("--load", type=int, default=1, help="busy processes beside the node (default: %(default)s)")
     parser.add_argument("--source", default=str(DEMO_CLIP), help="video or folder of images (default: the demo clip)")
     parser.add_argument("--rate", type=positive, default=1.0, help="playback speed")
-    parser.add_argument("--showings", type=int, default=4, help="how many times it is played (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--plot", type=Path, help="write the histograms here, as a picture")
+    parser.add_argument("--showings", type=int, default=4, help="how many times to play it (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="write the histograms to this image file")
     parser.add_argument("--body", default="open", help="'open', or the path of your SMPL file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any parameter of the node; repeatable"

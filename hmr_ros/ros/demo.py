@@ -1,4 +1,4 @@
-"""The whole thing at work: a camera process plays a clip, the node process answers over real topics, this process records.
+"""Runs the whole system on a clip: a camera process plays it, the node process answers over real topics, this process records.
 
     python -m hmr_ros.ros.demo [SOURCE] --out demo_out
 
@@ -37,10 +37,10 @@ from hmr_ros.smpl_file import load_body
 START_TIMEOUT_S = 90.0
 """For the node to load, and for the camera to find it."""
 DRAIN_S = 1.5
-"""After the last frame: longer than the node's diagnostics period, so that its last counts arrive."""
+"""Wait after the last frame: longer than the node's diagnostics period, so that its last counts arrive."""
 FASTDDS_CAMERA = Path(__file__).parents[1] / "assets" / "fastdds_camera.xml"
 RAW_PIXELS = 640 * 480
-"""Larger pictures travel as JPEG: raw, their transport takes more of a small machine than finding people in them."""
+"""Larger images are sent as JPEG: on a small machine, sending them raw takes more CPU time than finding people in them."""
 
 
 class DemoError(ValueError):
@@ -64,7 +64,7 @@ def main() -> int:
         if not frames:
             raise DemoError(f"the node answered none of {len(stamps)} frames; its log is {out / 'node.log'}")
         summary = write_all(out, media, camera, body, frames, stamps, recorder, truth, options)
-    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
+    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message for the user
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -97,7 +97,7 @@ def write_all(
 def play_and_record(
     media: Media, camera: Camera, out: Path, options: argparse.Namespace, recorder_type: type[Recorder] = Recorder
 ) -> tuple[list[int], Recorder]:
-    """Returns the stamps of all frames sent, nanoseconds, and the recorder with all that was answered."""
+    """Returns the stamps of all frames sent, nanoseconds, and the recorder with all the node's answers."""
     for setting in options.set:
         if (name := setting.partition("=")[0]) not in rows():
             raise DemoError(f"--set {setting}: the node has no parameter {name}; {nearest(name, rows())}")
@@ -130,13 +130,13 @@ def play_and_record(
 
 
 class Watch:
-    """Receives until something is true, while the node lives."""
+    """Receives messages until a condition is true, as long as the node runs."""
 
     def __init__(self, recorder: Recorder, node: subprocess.Popen, log: Path):
         self._recorder, self._node, self._log = recorder, node, log
 
     def spin(self, done: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Raises DemoError when the node ends, or time is up."""
+        """Raises DemoError when the node ends or the time is up. what: what is waited for, for the message."""
         end = time.monotonic() + timeout_s
         while not done():
             rclpy.spin_once(self._recorder, timeout_sec=0.05)
@@ -148,13 +148,13 @@ class Watch:
 
 
 def after(seconds: float) -> Callable[[], bool]:
-    """A condition that becomes true with time."""
+    """A condition that becomes true after this time."""
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
 
 
 def account(stamps: list[int], frames: list[FrameRecord], counts: dict[str, int]) -> str:
-    """What became of every frame that was sent, in words."""
+    """What became of every frame that was sent, as text."""
     fates = {
         "answered": len(frames),
         "dropped for a newer one": counts.get("dropped", 0),
@@ -170,7 +170,7 @@ def account(stamps: list[int], frames: list[FrameRecord], counts: dict[str, int]
 
 
 def load_truth(media: Media) -> dict[str, np.ndarray] | None:
-    """The ground truth beside a clip: the .npz of the same name, if it is one of ours."""
+    """The ground truth beside a video: the .npz of the same name, or None. Raises DemoError where that holds something else."""
     path = Path(media.source).with_suffix(".npz")
     if media.kind != "video" or not path.exists():
         return None
@@ -183,7 +183,7 @@ def load_truth(media: Media) -> dict[str, np.ndarray] | None:
         or truth["K"].shape != (3, 3)
     ):
         raise DemoError(
-            f"{path}: beside the clip, but no ground truth of ours (needs joints (T, 24, 3) and K (3, 3)); rename it"
+            f"{path}: has the clip's name but does not hold ground truth (needs joints (T, 24, 3) and K (3, 3)); rename it"
         )
     return truth
 
@@ -195,16 +195,16 @@ def clip_camera(media: Media, truth: dict[str, np.ndarray] | None, vertical_fov_
 
 
 def isolate(domain_id: int | None) -> None:
-    """A ROS domain of our own, on this machine alone, for this process and those it starts."""
+    """Use a separate ROS domain, limited to this machine, in this process and those it starts."""
     os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100) if domain_id is None else domain_id)
-    # Humble knows the switch by its old name; later releases warn about that one.
+    # Humble knows only the older name of this variable; later releases warn about it.
     old = os.environ.get("ROS_DISTRO") == "humble"
     os.environ.update({"ROS_LOCALHOST_ONLY": "1"} if old else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
     print(f"playing in ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}", flush=True)
 
 
 def node_arguments(media: Media, options: argparse.Namespace) -> list[str]:
-    """Of two that set the same, ROS takes the later: the user's."""
+    """Of two values of a parameter ROS takes the later, so the user's come last."""
     transport = "raw" if media.width * media.height <= RAW_PIXELS else "compressed"
     given = (text.replace("=", ":=", 1) for text in options.set)
     settings = [f"model.body:={options.body}", f"image_transport:={transport}", *given]
@@ -212,7 +212,7 @@ def node_arguments(media: Media, options: argparse.Namespace) -> list[str]:
 
 
 def player_arguments(media: Media, camera: Camera, stamps_file: Path, options: argparse.Namespace) -> list[str]:
-    """The camera is always told, so that node and overlay mean the same one."""
+    """The intrinsics are always passed, so that the node and the overlay use the same camera."""
     intrinsics = [repr(float(camera.K[i])) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
     return [
         media.source, "--rate", str(options.rate), "--still-seconds", str(options.still_seconds),
@@ -222,20 +222,20 @@ def player_arguments(media: Media, camera: Camera, stamps_file: Path, options: a
 
 
 def camera_environment() -> dict[str, str]:
-    """Of a process that publishes images: whole ones through shared memory, under Fast DDS, unless the user has chosen otherwise."""
-    # Later releases warn of the older name.
+    """For a process that publishes images: Fast DDS sends whole images through shared memory, unless the user has set another profile."""
+    # Later releases warn about the older name.
     brand = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
     return {f"{brand}_DEFAULT_PROFILES_FILE": str(FASTDDS_CAMERA)} | os.environ
 
 
 def start(module: str, arguments: list[str], log=None, env: dict[str, str] | None = None) -> subprocess.Popen:
-    # A group of its own: a terminal's Ctrl-C goes to us alone, and we stop the others in order.
+    # In a session of its own: Ctrl-C in a terminal reaches only this process, which then stops the others in order.
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env=env, stdout=log, stderr=log and subprocess.STDOUT, start_new_session=True)
 
 
 def stop(process: subprocess.Popen) -> None:
-    """As Ctrl-C would, and by force if that does not help."""
+    """Stop it as Ctrl-C would, and by force if that does not help."""
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
@@ -249,7 +249,7 @@ def stop(process: subprocess.Popen) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hmr_demo", description=__doc__.split("\n")[0])
     parser.add_argument("source", nargs="?", default=str(DEMO_CLIP), help="video, image or folder of images")
-    parser.add_argument("--out", default="demo_out", help="folder for what is written (default: %(default)s)")
+    parser.add_argument("--out", default="demo_out", help="output folder (default: %(default)s)")
     parser.add_argument("--rate", type=positive, default=1.0, help="playback speed; 0.5 is half speed")
     parser.add_argument(
         "--still-seconds", type=positive, default=STILL_SECONDS, help="how long a single image is shown"

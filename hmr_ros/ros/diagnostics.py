@@ -11,18 +11,18 @@ from hmr_ros.ros.statistics import Snapshot
 
 @dataclass(frozen=True)
 class Health:
-    """What the node knows beside the numbers."""
+    """The state of the node that is not in the statistics."""
 
     active: bool
     failure: str = ""
-    """Why the last transition failed."""
+    """Why the last lifecycle transition failed; empty: it succeeded."""
     idle_s: float = 0.0
-    """Time without an image, since activation at the longest."""
+    """Time since the last image, or since activation if none has arrived."""
     stuck_s: float = 0.0
-    """For how long the worker has been at one frame."""
+    """How long the worker has been processing its current frame."""
     stale_after_s: float = 2.0
     input: str = ""
-    """The image topic, its publishers and the reliability asked for."""
+    """The image topic, the number of its publishers and the reliability requested."""
     concerns: tuple[str, ...] = ()
     """Reasons why results are worse than they could be: assumed camera, missing messages..."""
     facts: dict[str, object] = field(default_factory=dict)
@@ -37,7 +37,7 @@ def status(name: str, health: Health, snapshot: Snapshot) -> DiagnosticStatus:
 
 
 def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
-    """Level and one line: the worst that is true now."""
+    """Level and a one-line message for the worst condition at this moment."""
     if health.failure:
         return DiagnosticStatus.ERROR, health.failure
     if not health.active:
@@ -67,7 +67,7 @@ def judge(health: Health, snapshot: Snapshot) -> tuple[bytes, str]:
 
 
 def numbers(snapshot: Snapshot) -> dict[str, object]:
-    """Key: value, as published. Latency is from capture stamp to published; stages are where it went."""
+    """The key-value pairs as published. Latency is from capture stamp to publication; the stages are its parts."""
     stages = {
         f"{stage}_{part}_ms": getattr(summary, part)
         for stage, summary in reversed(snapshot.stages_ms.items())

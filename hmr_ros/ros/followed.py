@@ -1,4 +1,4 @@
-"""A subscription that asks no more of its publishers than they offer."""
+"""A subscription that requests no stricter QoS than its publishers offer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 
 def reliability_for(setting: str, offered: list[ReliabilityPolicy]) -> ReliabilityPolicy:
-    """`auto`: reliable only when everyone offers it, for a reliable subscription hears nothing from a best-effort publisher.
+    """`auto`: reliable only when all publishers offer it, because a reliable subscription receives nothing from a best-effort one.
 
-    It matters: best-effort images larger than the middleware's shared-memory segment are mostly lost between processes.
+    The choice matters: best-effort images larger than the middleware's shared-memory segment are mostly lost between processes.
     """
     if setting != "auto":
         return {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}[setting]
@@ -21,8 +21,8 @@ def reliability_for(setting: str, offered: list[ReliabilityPolicy]) -> Reliabili
 class Followed:
     """Subscribed from creation to `close`; `refresh` follows publishers that come, go or change.
 
-    topic: resolved. callback: as `create_subscription` takes it. latched: a last message of before is wanted too, where all
-    publishers keep one.
+    topic: resolved. callback: as `create_subscription` takes it. latched: also receive the last message sent before subscribing,
+    where all publishers keep one.
     """
 
     def __init__(self, node, kind, topic: str, setting: str, callback: Callable, latched: bool = False):
@@ -34,7 +34,7 @@ class Followed:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Look at the publishers again, and subscribe anew if they offer something else; then returns True."""
+        """Check the publishers again. Subscribe anew and return True if they offer another QoS."""
         offered = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic)]
         kept = self._latched and all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in offered)
         asked = (

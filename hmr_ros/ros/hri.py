@@ -1,6 +1,6 @@
 """REP-155 topics below /humans/bodies, where hri_msgs is installed, and frames on /tf.
 
-What is said is in `rep155` and `human_urdf`.
+Their content is computed in `rep155` and `human_urdf`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from hmr_ros.types import Frame, Person
 
 _BODIES = "/humans/bodies"
 _BODY = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-# Who asks late must hear who is there now, and how they are built.
+# Late subscribers must still receive the tracked ids and the URDFs.
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _SAME_BONE_M = 0.005
-"""A URDF is told again when a bone's length has moved on by this much: estimates of a body's shape settle with time."""
+"""A URDF is published again when a bone has changed by more than this: estimates of a body's shape settle with time."""
 
 
 class Body:
-    """A person in REP-155's words. Joints and angles take 2 ms, so they are computed once, when first asked for."""
+    """A person in REP-155's terms. Joints and angles take 2 ms to compute, so this is done only once, on first use."""
 
     def __init__(self, person: Person, prefix: str = ""):
-        """prefix: what goes before ids."""
+        """prefix: put in front of the id."""
         self.person, self.id = person, rep155.body_id(person.id, prefix)
 
     @cached_property
@@ -67,7 +67,7 @@ class HriPublisher:
         self._tracked.publish(self._msg.IdsList(header=header, ids=list(present)))
 
     def clear(self) -> None:
-        """Nobody is tracked any more."""
+        """Publish that nobody is tracked any more."""
         for body_id in list(self._bodies):
             self._forget(body_id)
         self._tracked.publish(self._msg.IdsList())
@@ -103,7 +103,7 @@ class HriPublisher:
         return self._msg.Skeleton2D(header=header, skeleton=points)
 
     def _tell_urdf(self, body: Body) -> None:
-        """ROS 2 has no server for parameters of nobody's; the URDF is latched on the topic where hri_body_detect has it too."""
+        """REP-155 asks for a global parameter, which ROS 2 does not have. So the URDF is latched on the topic that hri_body_detect uses too."""
         bones, told = np.stack([joint.origin for joint in body.model]), self._told_bones.get(body.id)
         if told is None or np.abs(bones - told).max() > _SAME_BONE_M:
             self._told_bones[body.id] = bones
@@ -135,7 +135,7 @@ def joint_state(header: Header, body: Body) -> JointState:
 
 
 def body_transforms(header: Header, bodies: Iterable[Body]) -> list[TransformStamped]:
-    """Of each person body_<id> in the camera's frame, and below it the links of the URDF as they are now."""
+    """For each person, body_<id> in the camera's frame, and below it the links of the URDF at the present joint angles."""
     found = []
     for body in bodies:
         rotmat, origin = rep155.body_frame(body.person)

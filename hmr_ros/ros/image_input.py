@@ -12,16 +12,16 @@ _KINDS = {"raw": (Image, ""), "compressed": (CompressedImage, "/compressed")}
 
 
 class Gaps:
-    """Counts messages that a publisher sent and we never got, by its sequence numbers; none where ROS does not tell them.
+    """Counts messages that a publisher sent but that never arrived, by its sequence numbers; 0 where ROS does not report them.
 
-    Kilted and later do; a single publisher's numbers can't be told from another's without its id.
+    Kilted and later do. The publisher's id is needed too, to tell its numbers from another publisher's.
     """
 
     def __init__(self):
         self._last: dict[bytes, int] = {}
 
     def __call__(self, info: dict) -> int:
-        """info: what rclpy hands to a callback with a second argument. Returns how many are missing before this message."""
+        """info: what rclpy passes as second argument of a callback. Returns how many messages are missing before this one."""
         gid, number = info.get("publisher_gid"), info.get("publication_sequence_number")
         if not gid or number is None:
             return 0
@@ -32,26 +32,26 @@ class Gaps:
 class ImageInput:
     """Subscribed from creation to `close`; `refresh` follows publishers that come, go or change.
 
-    on_image(msg, lost, sent_ns): lost is how many images before this one were sent but never arrived; sent_ns when this one was, on
-    the system's clock, or 0 where the middleware does not tell.
+    on_image(msg, lost, sent_ns): lost is how many images before this one were sent but never arrived; sent_ns is the system clock
+    when this one was sent, or 0 where the middleware does not report it.
     """
 
     def __init__(self, node, config: NodeConfig, on_image):
         self._node, self._on_image = node, on_image
         self._gaps = Gaps()
         kind, suffix = _KINDS[config.image_transport]
-        # Resolved first, so that remapping `image` moves `image/compressed` too, as image_transport does.
+        # Resolved first, so that remapping `image` remaps `image/compressed` too, as image_transport does.
         self.topic = node.resolve_topic_name("image") + suffix
         self.camera_info = None
         """The newest CameraInfo, or None."""
         self._images = Followed(node, kind, self.topic, config.image_reliability, self._on_message)
-        # Best effort hears every publisher, and a CameraInfo is small enough to arrive.
+        # A best-effort subscription receives from every publisher, and a CameraInfo is too small to get lost.
         self._info_subscription = node.create_subscription(
             CameraInfo, "camera_info", self._on_camera_info, depth_one(ReliabilityPolicy.BEST_EFFORT)
         )
 
     def refresh(self) -> None:
-        """Look at the publishers again, and subscribe anew if they call for another reliability."""
+        """Check the publishers again, and subscribe anew if they require another reliability."""
         if self._images.refresh():
             self._gaps = Gaps()
 

@@ -1,4 +1,4 @@
-"""People to standard messages: one function per message, no publishing and no state."""
+"""Converts people to standard messages: one function per message, no publishing and no state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def joint_frame(person_id: int, joint: int, prefix: str = "") -> str:
 
 
 def local_transforms(people) -> np.ndarray:
-    """(N, 24, 7) translation and quaternion xyzw: each joint relative to its parent; the root, at the pelvis, to the camera."""
+    """(N, 24, 7) translation and quaternion xyzw: each joint relative to its parent; the root (pelvis) relative to the people's frame."""
     joints, orientation, rotmat = (_stacked(people, name) for name in ("joints", "joint_rotmat", "rotmat"))
     parents = list(PARENTS)
     offsets = np.einsum("njba,njb->nja", orientation[:, parents], joints - joints[:, parents])
@@ -39,7 +39,7 @@ def local_transforms(people) -> np.ndarray:
 
 def joint_states(header: Header, people, prefix: str = "") -> bytes:
     """A serialised MultiDOFJointState. Per person 24 joints: `transforms` as `local_transforms`, `twist` the velocities in the
-    parent's frame. prefix: what goes before names."""
+    parent's frame. prefix: put in front of joint names."""
     names = [joint_frame(person.id, j, prefix) for person in people for j in range(len(JOINT_NAMES))]
     twist = np.zeros((len(people), len(JOINT_NAMES), 6))
     twist[:, 0, :3] = _stacked(people, "linear_velocity")
@@ -49,13 +49,13 @@ def joint_states(header: Header, people, prefix: str = "") -> bytes:
 
 
 def pose_array(header: Header, people) -> bytes:
-    """A serialised PoseArray. 24 poses per person, joints in SMPL's order, people as in ~/smpl; in the camera's optical frame."""
+    """A serialised PoseArray. 24 poses per person, joints in SMPL's order, people in the order of ~/smpl; in the header's frame."""
     poses = np.concatenate([_stacked(people, "joints"), rotmat_to_quat(_stacked(people, "joint_rotmat"))], axis=-1)
     return _spliced(PoseArray(header=header), poses.reshape(-1, 7))
 
 
 def transforms(header: Header, people, prefix: str = "") -> list[TransformStamped]:
-    """The kinematic tree of each person, hung from the image's frame."""
+    """The kinematic tree of each person; the parent of its root is the image's frame."""
     return [
         TransformStamped(
             header=Header(
@@ -78,7 +78,7 @@ def skeleton_markers(header: Header, people) -> list[Marker]:
         bones.points = [points[joint] for bone in _BONES for joint in bone]
         label = _marker(header, "id", person.id, Marker.TEXT_VIEW_FACING, 0.15)
         label.text = str(person.id)
-        # Along the head's own axis, which is above it in any frame.
+        # Along the head's own y axis, which points to the top of the head in any frame.
         above = person.joints[_HEAD] + 0.3 * person.joint_rotmat[_HEAD, :, 1]
         label.pose.position = _point(above.astype(float).tolist())
         markers += [bones, label]
@@ -86,7 +86,7 @@ def skeleton_markers(header: Header, people) -> list[Marker]:
 
 
 def deletions(header: Header, ids) -> list[Marker]:
-    """Everything shown of people who left."""
+    """Deletions of all markers of people who left."""
     return [
         Marker(header=header, ns=namespace, id=person_id, action=Marker.DELETE)
         for person_id in ids
@@ -101,8 +101,8 @@ def delete_all(header: Header) -> MarkerArray:
 def mesh_marker(header: Header, person_id: int, vertices: np.ndarray, faces: np.ndarray, lifetime_s: float) -> bytes:
     """A serialised MarkerArray with one TRIANGLE_LIST of the whole mesh.
 
-    41,328 Point objects take 27 ms to make and serialise. Points are 24 bytes each whatever follows, so a message with one
-    point is serialised and the real ones are put in its place: under 1 ms. vertices: (V, 3) metres; faces: (F, 3).
+    Creating and serialising 41,328 Point objects takes 27 ms. A serialised Point is 24 bytes, so a message with one placeholder
+    point is serialised, and the real points replace it: under 1 ms. vertices: (V, 3) metres; faces: (F, 3).
     """
     marker = _marker(header, "mesh", person_id, Marker.TRIANGLE_LIST, 1.0, alpha=0.9)
     stand_in = (1.7e-211, -2.3e-223, 3.1e-241)
@@ -111,7 +111,7 @@ def mesh_marker(header: Header, person_id: int, vertices: np.ndarray, faces: np.
     data = bytearray(serialize_message(MarkerArray(markers=[marker])))
     points = vertices[faces.reshape(-1)].astype("<f8")
     start = data.index(struct.pack("<3d", *stand_in))
-    # Colour, lifetime and the padded frame_locked fill whole 8 bytes less 4: the count lies right before the points.
+    # Colour, lifetime and the padded frame_locked take a multiple of 8 bytes less 4, so the 4-byte count directly precedes the points.
     data[start - 4 : start] = struct.pack("<I", len(points))
     data[start : start + 24] = points.tobytes()
     return bytes(data)
@@ -131,7 +131,7 @@ def image_message(header: Header, rgb: np.ndarray) -> Image:
 
 
 def body_model_message(description: dict, faces: int, vertices: int) -> String:
-    """JSON for whoever reads the other topics: which body and weights made them. description: `pipeline.describe()`."""
+    """JSON for subscribers of the other topics: which body and weights they come from. description: `pipeline.describe()`."""
     content = {
         **description, "joint_names": JOINT_NAMES, "parents": PARENTS, "num_faces": faces, "num_vertices": vertices
     }  # fmt: skip
@@ -139,7 +139,7 @@ def body_model_message(description: dict, faces: int, vertices: int) -> String:
 
 
 def _stacked(people, name: str) -> np.ndarray:
-    """(N, ...) float64: one attribute of everyone; of nobody, it has the shape that somebody's would have."""
+    """(N, ...) float64: one attribute of all people. With N = 0 the other dimensions are as usual."""
     shape = {"joints": (24, 3), "angular_velocity": (24, 3), "linear_velocity": (3,)}.get(name, (24, 3, 3))
     return np.array([getattr(person, name) for person in people], float).reshape(-1, *shape)
 
@@ -147,8 +147,8 @@ def _stacked(people, name: str) -> np.ndarray:
 def _spliced(message, *arrays: np.ndarray) -> bytes:
     """`message` serialised, with `arrays`, (L, n) float64 each, as its last fields, which are sequences of structs of n float64.
 
-    To make and serialise an object per joint takes ten times as long. In CDR a sequence is its length and then its items,
-    doubles at multiples of 8 bytes, counted from after the 4 that say how all is encoded.
+    Creating and serialising an object per joint takes ten times as long. In CDR a sequence is its length and then its items;
+    doubles are aligned to multiples of 8 bytes, counted from after the 4-byte encapsulation header.
     """
     data = bytearray(serialize_message(message)[: -4 * len(arrays)])  # an empty sequence is just its length
     for items in arrays:

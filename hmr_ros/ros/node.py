@@ -1,4 +1,4 @@
-"""The lifecycle node: parameters in, people out. Conversion, work and publishing are in files of their own.
+"""The lifecycle node, which connects the parts: inputs, worker, outputs, parameters, diagnostics. Each is in a file of its own.
 
 Configure builds the pipeline and the publishers, activate subscribes and starts the worker; deactivate and cleanup undo them.
 """
@@ -35,18 +35,18 @@ from hmr_ros.types import Frame, FrameResult
 
 NAME = "hmr"
 _REFRESH_S = 0.5
-"""Between looks at the publishers. Also keeps the executor awake: an idle one can sleep through SIGTERM."""
+"""Time between checks of the publishers. Also keeps the executor awake: an idle one can sleep through SIGTERM."""
 
 
 def build_pipeline(config: PipelineConfig):
-    """The real pipeline; imported late, for it brings the heavy libraries."""
+    """The real pipeline; imported late, because it imports the heavy libraries."""
     from hmr_ros.factory import build_pipeline as build
 
     return build(config)
 
 
 class HmrNode(Node):
-    """build: makes the pipeline from a PipelineConfig; tests hand in their own."""
+    """build: makes the pipeline from a PipelineConfig; tests pass in their own."""
 
     def __init__(self, build: Callable = build_pipeline, **options):
         super().__init__(NAME, **options)
@@ -54,7 +54,7 @@ class HmrNode(Node):
         self._log_handler = RosLogHandler(self.get_logger())
         core = logging.getLogger("hmr_ros")
         core.addHandler(self._log_handler)
-        core.setLevel(logging.DEBUG)  # what is told of it is the ROS logger's choice
+        core.setLevel(logging.DEBUG)  # the ROS logger decides which levels are shown
         self._settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._statistics = Statistics()
@@ -96,7 +96,7 @@ class HmrNode(Node):
     def _try(self, complaint: str, transition: Callable[[], None]) -> bool:
         try:
             transition()
-        # A robot's launch file must see a clear line and a failed transition, whatever is missing.
+        # Whatever goes wrong, the log must have a clear line and the transition must fail.
         except Exception as error:
             self._failure = f"{complaint} {error or type(error).__name__}"
             self.get_logger().error(self._failure)
@@ -117,15 +117,15 @@ class HmrNode(Node):
     def _activate(self) -> None:
         self._statistics = Statistics()
         self._active_since_s = time.monotonic()
-        self._pipeline.update(self._settings.core)  # what was set while inactive
+        self._pipeline.update(self._settings.core)  # apply what was set while inactive
         self._decode = decoder(self._settings.node.image_transport)
-        # A worker that hangs is left behind, and what it says when it wakes up is nobody's: its outputs are closed by then.
+        # A worker that hangs is left behind. Bound to its own outputs, it cannot publish on new ones if it wakes up later.
         publish = partial(self._publish, self._outputs)
         self._worker = Worker(self._pipeline, self._settings.core, self._to_frame, publish, self._statistics)
         self._sides = SideInputs(self, self._settings)
         self._input = ImageInput(self, self._settings.node, self._on_image)
         self._worker.start()
-        # Of what is there by now nothing is garbage, and to look through it all takes 35 ms: a frame's time, in the middle of one.
+        # No object that exists now is garbage. Unless they are frozen, a collection takes 35 ms: a frame's time, in the middle of a frame.
         gc.collect()
         gc.freeze()
         self.get_logger().info(f"active: listening to {self._input.describe()}")
@@ -155,13 +155,13 @@ class HmrNode(Node):
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
-        """Everything off, from any state: the worker has ended before ROS shuts down."""
+        """Release everything, from any state, so that the worker has ended before ROS shuts down."""
         self._release()
         logging.getLogger("hmr_ros").removeHandler(self._log_handler)
         self.destroy_node()
 
     def _stop(self) -> bool:
-        """No more images. False when the worker hangs in a frame."""
+        """Stop the inputs and the worker. False when the worker hangs in a frame."""
         worker, self._worker = self._worker, None
         inputs = (self._input, self._sides)
         self._input = self._sides = None
@@ -210,13 +210,13 @@ class HmrNode(Node):
         for person in result.people:
             if not (np.isfinite(person.joints).all() and np.isfinite(person.rotmat).all()):
                 if worker := self._worker:
-                    worker.reset()  # what smoothing remembers of them is spoilt too
+                    worker.reset()  # the state of the smoothing filters is not finite either
                 raise ValueError(f"person {person.id} is not finite: nothing is published, every person is forgotten")
         try:
             if outputs is self._outputs:
                 self._last = frame, result
                 outputs.publish(frame, result, header)
-        # A signal shuts ROS down while the worker is at its last frame, which is then nobody's any more.
+        # A signal may shut ROS down while the worker is at its last frame; nobody needs that result any more.
         except Exception:
             if self.context.ok():
                 raise
@@ -233,7 +233,7 @@ class HmrNode(Node):
         from hmr_ros.snapshot import default_folder, write_snapshot
 
         if not self._last:
-            raise ServiceError("there is no result yet: activate the node, and see that images arrive (/diagnostics)")
+            raise ServiceError("there is no result yet: activate the node, and check that images arrive (/diagnostics)")
         folder = self._settings.node.snapshot_dir
         folder = Path(folder).expanduser() if folder else default_folder()
         try:
@@ -255,7 +255,7 @@ class HmrNode(Node):
     def _refresh_input(self) -> None:
         if self._worker and self._worker.backend_lost and self._settings.node.autostart:
             self.get_logger().fatal(
-                "the backend is lost, and only a new process gets it back (respawn:=true): this one ends"
+                "the backend is lost, and only a new process can use it again: this one ends (respawn:=true starts another)"
             )
             raise SystemExit(1)
         for source in (self._input, self._sides):

@@ -1,6 +1,6 @@
-"""Where results are told: in the image's frame, or in `output_frame`, reached through tf2 at the image's stamp.
+"""The frame of the 3D results: the image's frame, or `output_frame`, looked up in tf2 at the image's stamp.
 
-tf2_ros is imported here alone, and only when `output_frame` is set: PyPI does not have it.
+tf2_ros is imported only when `output_frame` is set, because PyPI does not have it.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from hmr_ros.types import Person
 
 
 class Lookup(Protocol):
-    """What knows transforms: tf2's buffer, or a stand-in for it."""
+    """A source of transforms: tf2's buffer, or a substitute for it."""
 
     def __call__(self, target: str, source: str, stamp, timeout_s: float) -> RigidTransform:
-        """T_target_source at a stamp message, waited for so long. Raises TransformUnavailable."""
+        """T_target_source at a stamp message; waits for it up to `timeout_s`. Raises TransformUnavailable."""
 
     def clear(self) -> None:
-        """Forget every transform but static ones."""
+        """Forget every transform except static ones."""
 
     def close(self) -> None: ...
 
 
 _RETRY_S = 1.0
-"""Between waits for a transform that was not there last time: waiting for what never comes would hold up every frame."""
+"""Minimum time between waits for a transform that was missing last time. Otherwise one that never comes would delay every frame."""
 _JUMP_NS = 1_000_000_000
-"""Stamps that go back by more are of a recording that began again."""
+"""Stamps that go back by more than this are from a recording that started again."""
 
 
 class TransformUnavailable(Exception):
-    """tf2 does not know this transform at this time. The message says what it knows."""
+    """tf2 does not know this transform at this time. The message gives the reason."""
 
 
 class OutputFrame:
-    """Without the transform, results stay in the image's frame, as their header then says, and `warning` says why."""
+    """Moves results to `output_frame`. Without the transform they stay in the image's frame, as their header says; `warning` says why."""
 
     def __init__(self, node, config: NodeConfig, listen: Callable[..., Lookup] | None = None, clock=time.monotonic):
-        """listen: makes the lookup for a node; raises ImportError. Tests hand in their own, and a clock in s."""
+        """listen: makes the lookup for a node; may raise ImportError. Tests pass in their own, and a clock in s."""
         self._node = node
-        # tf2 knows no leading slash, which people bring along from ROS 1.
+        # tf2 does not accept a leading slash, which people are used to from ROS 1.
         self._target = config.output_frame.lstrip("/")
         self._timeout_s = config.output_frame_timeout_s
         self._clock, self._wait_from_s = clock, float("-inf")
@@ -69,7 +69,7 @@ class OutputFrame:
         if not people:
             return Header(stamp=header.stamp, frame_id=self._target), people
         self._clear_after_a_jump(Time.from_msg(header.stamp).nanoseconds)
-        # Transforms are often a little late, always so where odometry is slower than we are.
+        # Transforms are often a little late; always, where odometry is slower than this node.
         wait_s = self._timeout_s if self._clock() >= self._wait_from_s else 0.0
         try:
             if not source:
@@ -93,13 +93,13 @@ class OutputFrame:
         self._lookup = None
 
     def _clear_after_a_jump(self, stamp_ns: int) -> None:
-        """tf2 refuses transforms older than those it has, and would know nothing until a looped recording is past its last end."""
+        """tf2 refuses transforms older than those it has. Uncleared, it would refuse all of a looped recording up to its previous end."""
         if stamp_ns < self._last_stamp_ns - _JUMP_NS:
             self._lookup.clear()
         self._last_stamp_ns = stamp_ns
 
     def _warn(self, text: str) -> None:
-        # tf2's text holds times that change with every frame: one line in the log when it begins is enough.
+        # tf2's text contains times that change with every frame, so only the first of a series of warnings is logged.
         if not self.warning:
             self._node.get_logger().warning(text)
         self.warning = text

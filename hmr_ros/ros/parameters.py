@@ -1,4 +1,4 @@
-"""ROS parameters made from the config dataclasses: names, types, bounds and descriptions have their one home there."""
+"""ROS parameters made from the config dataclasses: names, types, bounds and descriptions are defined only there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hmr_ros.ros.node_config import NodeConfig
 
 _FIXED = "takes effect at configure; cannot change while configured"
 _NOT_OURS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
-"""Parameters of rclpy's own, some of them declared later."""
+"""Parameters that rclpy itself declares, some of them later."""
 _INT_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that parameters can set. `NodeConfig`'s have no prefix, the core's have their stage's name."""
+    """Everything that parameters can set. Names from `NodeConfig` have no prefix; those from the core begin with their stage's name."""
 
     node: NodeConfig = field(default_factory=NodeConfig)
     core: PipelineConfig = field(default_factory=PipelineConfig)
@@ -47,13 +47,13 @@ def declare(node) -> Settings:
 
 
 def declare_rows(node, known: dict[str, tuple]) -> dict[str, object]:
-    """The values of these parameters, as `rows` describes them. Raises ConfigError. Others that were set are warned of."""
+    """Declare these parameters, in the form of `rows`, and return their values. Raises ConfigError. Warns of others that were set."""
     values = {}
     for name, (item, default) in known.items():
         try:
             values[name] = node.declare_parameter(name, default, descriptor(item, default)).value
         except InvalidParameterTypeException as error:
-            hint = ", and a whole number needs its decimal point, as in 30.0" if isinstance(default, float) else ""
+            hint = ", and a whole number needs a decimal point, as in 30.0" if isinstance(default, float) else ""
             raise ConfigError(f"parameter {name} must be a {type(default).__name__}{hint}: {error}") from error
         except InvalidParameterValueException as error:
             meta = item.metadata
@@ -66,12 +66,12 @@ def declare_rows(node, known: dict[str, tuple]) -> dict[str, object]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What somebody may have meant, in words."""
+    """A suggestion for a misspelt name: the most similar known one."""
     return f"did you mean {difflib.get_close_matches(name, known, 1, 0.0)[0]}?"
 
 
 def unknown(node, known: dict[str, tuple]) -> list[str]:
-    """Parameters that somebody set for this node and that it does not have: a slip of the pen, and silently without effect."""
+    """Parameters set for this node that it does not have: mostly misspelt, and ROS ignores them silently."""
     given = getattr(node, "_parameter_overrides", {})
     return [
         name for name in given if name not in known and not name.startswith(_NOT_OURS) and not node.has_parameter(name)
@@ -98,7 +98,7 @@ def descriptor(item, default) -> ParameterDescriptor:
 
 
 def change(settings: Settings, parameters, configured: bool) -> tuple[Settings, SetParametersResult]:
-    """What setting these parameters would lead to, or the old settings and why not.
+    """The settings with these parameters changed, or the old settings and the reason for refusing.
 
     Parameters that are not ours (use_sim_time, qos overrides) are left to rclpy.
     """

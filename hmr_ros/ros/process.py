@@ -1,4 +1,4 @@
-"""What a process with one node of ours does around it: start, spin, end on a signal, and tell what went wrong in between."""
+"""Runs one of our nodes as a process: start, spin, end on a signal, and report what goes wrong in between."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from hmr_ros.threads import one_thread_each
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MAX_COMPRESSED_PIXELS = 1 << 26
-"""Twice 8K. A few kilobytes of PNG can claim a gigapixel, and the memory for it."""
+"""Twice 8K. A PNG of a few kilobytes can claim to hold a gigapixel, and make the decoder allocate memory for it."""
 QUIET_S = 5.0
-"""Between log lines of the same place in the code, from warnings on: a camera can be wrong 30 times a second."""
+"""Minimum time between warnings or errors from the same line of code: a bad camera can cause 30 a second."""
 
 
 def run(
     name: str, make: Callable, start: Callable[..., bool] = lambda node: True, args: list[str] | None = None
 ) -> int:
-    """One node from start to SIGINT or SIGTERM. Returns the exit status: 1 when it could not start.
+    """Run one node until SIGINT or SIGTERM. Returns the exit status: 1 when it could not start.
 
-    make() -> the node, which has `close`; raises ValueError or OSError with a message meant for people. start(node) -> False
-    when it could not, and has said why. A callback that raises is logged, and the node goes on: nothing that arrives on a wire
-    may end it.
+    make() -> the node, which has `close`; raises ValueError or OSError with a message for the user. start(node) -> False when
+    the node could not start and has logged why. A callback that raises is logged, and the node goes on: no message received may
+    end it.
     """
     _prepare()
     node = executor = None
@@ -49,15 +49,15 @@ def run(
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
-    # A signal shuts the context down under whatever is running, which then fails in its own way.
+    # A signal shuts down the context that running code still uses; that code may then raise anything.
     except Exception:
         if rclpy.ok():
             raise
     finally:
         _ignore_signals()
-        # rclpy's thread that wakes executors after a signal may still be at it, whether they are gone or not: it ends here.
+        # rclpy's thread that wakes executors after a signal may still be running, and would use ones that are gone. This ends it.
         uninstall_signal_handlers()
-        # In this order: nothing may use what is already gone, not even the interpreter's own clearing up after us.
+        # In this order: nothing may use what is already gone, not even the interpreter's clean-up at exit.
         if executor:
             executor.shutdown(timeout_sec=1.0)
         if node:
@@ -69,7 +69,7 @@ def run(
 def _init(name: str, args: list[str] | None) -> bool:
     try:
         rclpy.init(args=args)
-    except RuntimeError as error:  # what rclpy's own errors are
+    except RuntimeError as error:  # the base of rclpy's own errors
         hint = "; set ROS_LOG_DIR to a folder that can be written to" if "log directory" in str(error) else ""
         print(f"{name}: cannot start ROS: {error}{hint}", file=sys.stderr)
         return False
@@ -80,13 +80,13 @@ def _prepare() -> None:
     keep_big_buffers()
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_COMPRESSED_PIXELS))  # read when cv2 is imported
     one_thread_each()
-    # rclpy's own handlers call these too: a signal then also interrupts a long configure.
+    # rclpy's own handlers call these too, so that a signal also interrupts a long configure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
 
 
 def _interrupt(number, frame) -> None:
-    # A terminal's Ctrl-C reaches us twice under ros2 launch: the second must not break the way out.
+    # Under ros2 launch, Ctrl-C in a terminal reaches this process twice: the second must not interrupt the shutdown.
     _ignore_signals()
     raise KeyboardInterrupt
 
@@ -112,7 +112,7 @@ def _spin(executor: SingleThreadedExecutor, node) -> None:
 def keep_big_buffers() -> None:
     """Let glibc reuse image-sized buffers instead of mapping fresh pages for every message.
 
-    Cuts the CPU time of receiving big images two to three times. Without glibc (musl, macOS) nothing happens.
+    Cuts the CPU time of receiving large images by a factor of two to three. Does nothing without glibc (musl, macOS).
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -123,7 +123,7 @@ def keep_big_buffers() -> None:
 
 
 class RosLogHandler(logging.Handler):
-    """Forwards records of the `hmr_ros` loggers to a ROS logger; a place that keeps warning is heard every few seconds."""
+    """Forwards records of the `hmr_ros` loggers to a ROS logger; warnings from the same line of code at most every QUIET_S."""
 
     def __init__(self, logger, clock: Callable[[], float] = time.monotonic):
         super().__init__()

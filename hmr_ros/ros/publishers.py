@@ -1,4 +1,4 @@
-"""Every output topic. Nothing is built that nobody subscribes to."""
+"""All output topics. A message is built only if its topic has a subscriber."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hmr_ros.ros.output_frame import OutputFrame
 from hmr_ros.ros.smpl_cloud import people_to_records, records_to_cloud
 from hmr_ros.types import Frame, FrameResult, Person
 
-# Reliable offers reach reliable and best-effort subscribers alike; a shallow history never holds up the worker.
+# A reliable publisher serves reliable and best-effort subscribers alike; a shallow history never holds up the worker.
 _OUTPUT = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -36,18 +36,18 @@ TOPIC_TYPES = {
 }
 
 TOPIC_DOCS = {
-    "smpl": "One record per person: SMPL's parameters, confidences and what optimisation did; fields below.",
+    "smpl": "One record per person: SMPL parameters, confidences, and losses, steps and reprojection errors of test-time optimisation; fields below.",
     "joint_states": "For control: `person_<id>/<joint>` with the rotation relative to the parent and, in `twist`, velocities.",
-    "poses": "Position and orientation of 24 joints per person, people as in `~/smpl`.",
+    "poses": "Position and orientation of 24 joints per person, people in the order of `~/smpl`.",
     "markers": "Skeletons and ids, and meshes at `mesh_rate_hz`; deleted when a person leaves.",
-    "mesh": "The vertices, organised: one row per person.",
+    "mesh": "Mesh vertices as an organised cloud: one row per person.",
     "overlay": "The image with meshes, skeletons and ids drawn over it, in the camera's frame whatever `output_frame` is.",
 }
-"""What docs/reference.md says of them."""
+"""Descriptions of the topics, for docs/reference.md."""
 
 
 class Publishers:
-    """Made at configure, closed at cleanup; `publish` is called by the worker alone."""
+    """Created at configure, closed at cleanup; only the worker calls `publish`."""
 
     def __init__(self, node, pipeline, config: NodeConfig):
         self.config = config
@@ -70,11 +70,11 @@ class Publishers:
             self._tf = self._create_tf() if config.publish_tf or config.publish_hri else None
             self._hri = self._create_hri() if config.publish_hri else None
         except Exception:
-            self.close()  # a topic that stays would be there twice once configure is tried again
+            self.close()  # otherwise the next attempt to configure would create the topics a second time
             raise
 
     def publish(self, frame: Frame, result: FrameResult, header: Header) -> None:
-        """header: the image's, which every output repeats; 3D ones with output_frame in place of its frame."""
+        """header: the image's, copied to every output; 3D outputs have output_frame instead of its frame_id."""
         wanted = {name for name in TOPIC_TYPES if self._wanted(name)}
         placed, people = header, result.people
         if wanted - {"overlay"}:
@@ -95,7 +95,7 @@ class Publishers:
         self._publish_frames(header, frame, result.people)
 
     def clear(self) -> None:
-        """Take everything off the screens: people who are no longer watched are not there."""
+        """Remove everything from displays, because people are no longer tracked."""
         if self._wanted("markers"):
             self._topics["markers"].publish(messages.delete_all(Header()))
         self._shown.clear()
@@ -104,7 +104,7 @@ class Publishers:
 
     @property
     def warning(self) -> str:
-        """Why less comes out than was asked for; empty: all is well."""
+        """Why outputs are missing or not in output_frame; empty: all is well."""
         return "; ".join(filter(None, [*self._missing, self._output_frame.warning]))
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class Publishers:
         return self._topics[name].get_subscription_count() > 0
 
     def _publish_frames(self, header: Header, frame: Frame, people: tuple[Person, ...]) -> None:
-        """On /tf people always hang from the camera: tf2 itself knows the way on, and a frame keeps its one parent. header: the image's."""
+        """On /tf people are always below the camera's frame: tf2 knows the rest of the way, and a frame has only one parent. header: the image's."""
         prefix = self.config.frame_prefix
         bodies = [Body(person, prefix) for person in people] if self._hri else []
         if self._tf and people and self._tf.get_subscription_count():
@@ -174,7 +174,7 @@ class Publishers:
 
 
 class _Meshes:
-    """The vertices of everyone in one frame, computed at most once, when first asked for."""
+    """The vertices of all people in one frame, computed on first use and then kept."""
 
     def __init__(self, body, people):
         self._body, self._people = body, people

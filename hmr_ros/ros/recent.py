@@ -1,4 +1,4 @@
-"""A topic's last messages, to be found by their stamps."""
+"""A topic's last messages, looked up by their stamps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Recent:
     """A topic's last messages."""
 
     def __init__(self, node, kind, topic: str, config: NodeConfig):
-        self._warning = ""  # why the last image had to do without; empty: it did not
+        self._warning = ""  # why the last image got no message; empty: it got one
         self._max_gap_ns = config.side_input_max_gap_s * 1e9
         self._messages: deque = deque(maxlen=KEEP)
         self._lock = threading.Lock()
@@ -27,16 +27,16 @@ class Recent:
         )
 
     def at(self, stamp_ns: int, read: Callable):
-        """What `read` makes of the message nearest to this time, or None. Any thread may ask."""
+        """What `read` returns for the message nearest to this time, or None if there is none that is usable. Any thread may call it."""
         with self._lock:
             messages = list(self._messages)
         found = min(messages, key=lambda m: abs(header_stamp_ns(m) - stamp_ns), default=None)
         gap_ns = abs(header_stamp_ns(found) - stamp_ns) if found else 0
         try:
             if found is None:
-                raise FrameError("nothing came")
+                raise FrameError("no message has arrived")
             if gap_ns > self._max_gap_ns:
-                raise FrameError(f"the nearest in time is {gap_ns * 1e-9:.2f} s off")
+                raise FrameError(f"the message nearest in time is {gap_ns * 1e-9:.2f} s away")
             answer = read(found)
         except FrameError as error:
             self._warning = f"images go without {self._subscription.topic}: {error}"

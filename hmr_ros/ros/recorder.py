@@ -1,4 +1,4 @@
-"""Listens to the node's topics and keeps what came out of it."""
+"""Subscribes to the node's topics and keeps its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recorder(Node):
         self.answers: list[tuple[int, int, np.ndarray]] = []
         """(stamp of the image, time of publishing, records as `smpl_cloud.RECORD`); times in nanoseconds."""
         self.diagnostics: dict[str, str] = {}
-        """The node's last word on /diagnostics."""
+        """The values of the node's last status on /diagnostics."""
         self._node, self.topic = node, f"/{node}/smpl"
         qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(PointCloud2, self.topic, self._on_people, qos)
@@ -32,17 +32,17 @@ class Recorder(Node):
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the node last said about its frames: received, processed, dropped..."""
+        """The counts of frames that the node last reported: received, processed, dropped..."""
         return self.count("frames_")
 
     def count(self, prefix: str) -> dict[str, int]:
-        """Numbers of /diagnostics whose names begin so, without it."""
+        """Numbers of /diagnostics whose keys begin with `prefix`; the returned keys are without it."""
         found = {key: value for key, value in self.diagnostics.items() if key.startswith(prefix)}
         return {key[len(prefix) :]: int(value) for key, value in found.items()}
 
     @property
     def node_is_idle(self) -> bool:
-        """Every image that it has received has met its fate, as far as it last said."""
+        """Whether the node was done with every image received, when it last reported."""
         fates = (self.counts.get(fate, 0) for fate in ("processed", "dropped", "bad", "failed", "waiting"))
         return sum(fates) == self.counts.get("received", 0)
 
@@ -51,7 +51,7 @@ class Recorder(Node):
         return self.count_publishers(self.topic) > 0
 
     def _on_people(self, message: PointCloud2, info) -> None:
-        # The middleware's own stamp is the moment of publishing; where it gives none, arrival is the nearest we have.
+        # The middleware's own stamp is the time of publication; where it gives none, the time of arrival is the best estimate.
         published_ns = info["source_timestamp"] or self.get_clock().now().nanoseconds
         self.answers.append((Time.from_msg(message.header.stamp).nanoseconds, published_ns, cloud_to_records(message)))
 

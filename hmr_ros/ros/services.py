@@ -1,4 +1,4 @@
-"""`~/reset_tracks` and `~/save_snapshot`, where std_srvs is installed. It is imported here alone."""
+"""The node's services, offered where std_srvs is installed. Only this file imports it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class ServiceError(Exception):
 
 
 def offer(node, **actions: Callable[[], str]) -> list:
-    """Trigger services named ~/<keyword>. An action returns what it did in words, or raises."""
+    """Offer Trigger services named ~/<keyword>. An action returns a text that says what it did, or raises."""
     try:
         from std_srvs.srv import Trigger
     except ImportError as error:
         names = ", ".join(f"~/{name}" for name in actions)
-        node.get_logger().info(f"no services {names}: std_srvs cannot be imported ({error}); the rest works without")
+        node.get_logger().info(f"no services {names}: std_srvs cannot be imported ({error}); the rest works without it")
         return []
 
     def handler(action: Callable[[], str]):
@@ -25,7 +25,7 @@ def offer(node, **actions: Callable[[], str]) -> list:
                 response.success, response.message = True, action()
             except (ServiceError, OSError) as error:
                 response.success, response.message = False, str(error)
-            except Exception as error:  # a client must have an answer, and the node go on
+            except Exception as error:  # the client must get an answer, and the node must go on
                 response.success, response.message = False, f"{type(error).__name__}: {error}"
                 node.get_logger().error(f"a service failed\n{traceback.format_exc()}")
             return response

@@ -1,7 +1,7 @@
-"""What other nodes know about the same view: an aligned depth image, people's boxes or keypoints. Paired with
+"""Inputs from other nodes about the same view: an aligned depth image, people's boxes or keypoints. Paired with
 images by stamp.
 
-Nothing waits for them: an image takes the nearest in time of those that have come.
+An image does not wait for them: it takes the message nearest in time among those already received.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hmr_ros.types import Frame
 
 
 class SideInputs:
-    """Those that the settings ask for, subscribed from creation to `close`; see `require_messages`."""
+    """The side inputs that the settings ask for, subscribed from creation to `close`; see `require_messages`."""
 
     def __init__(self, node, settings: Settings):
         config = settings.node
@@ -39,7 +39,7 @@ class SideInputs:
         self._all = [one for one in (self._depth, self._detections, self._skeletons) if one]
 
     def complete(self, frame: Frame) -> Frame:
-        """The frame with what others know about its time."""
+        """The frame with the side inputs nearest to its stamp."""
         if not self._all:
             return frame
         stamp_ns, known = frame.stamp_ns, {}
@@ -64,17 +64,17 @@ class SideInputs:
 
 
 def require_messages(settings: Settings) -> None:
-    """Raises ConfigError where a topic that the settings ask for is of a package that is not installed, or is our own."""
+    """Raises ConfigError where an input needs a message package that is not installed, or is a topic that this node publishes."""
     if settings.node.use_detections and find_spec("vision_msgs") is None:
         raise ConfigError(
-            "use_detections needs vision_msgs, which is not here: install ros-$ROS_DISTRO-vision-msgs, or leave "
-            "use_detections false, and BlazePose looks for people itself"
+            "use_detections needs vision_msgs, which is not installed: install ros-$ROS_DISTRO-vision-msgs, or set "
+            "use_detections = false, and BlazePose searches the image for people"
         )
     if settings.core.keypoints.source != "topic":
         return
     if find_spec("hri_msgs") is None:
         raise ConfigError(
-            "keypoints.source = 'topic' needs hri_msgs, which is not here: install ros-$ROS_DISTRO-hri-msgs, or take "
+            "keypoints.source = 'topic' needs hri_msgs, which is not installed: install ros-$ROS_DISTRO-hri-msgs, or set "
             "keypoints.source = 'blazepose'"
         )
     if settings.node.publish_hri:
@@ -84,7 +84,7 @@ def require_messages(settings: Settings) -> None:
 
 
 def boxes_of(msg, wanted: str) -> np.ndarray:
-    """Boxes of a Detection2DArray, the surest first. Those that are no boxes, not finite or of no size, are left out."""
+    """Boxes of class `wanted` ('': any) in a Detection2DArray, highest score first. Those that are not finite or have no area are left out."""
     found = []
     for detection in msg.detections:
         scores = [r.hypothesis.score for r in detection.results if wanted in ("", r.hypothesis.class_id)]

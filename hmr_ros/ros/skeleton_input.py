@@ -21,11 +21,11 @@ class SkeletonInput:
     def __init__(self, node, config: NodeConfig):
         self._node, self._config = node, config
         self._bodies: dict[str, Recent] = {}
-        # Ours keeps the last list for those who ask late; hri_body_detect's does not.
+        # This node's own publisher keeps the last list for late subscribers; hri_body_detect's does not.
         self._tracked = Followed(node, IdsList, f"{BODIES}/tracked", "auto", self._on_tracked, latched=True)
 
     def at(self, stamp_ns: int, width: int, height: int) -> Keypoints:
-        """Everyone's keypoints nearest to this time in an image of this size; those without any near enough are left out."""
+        """Everyone's keypoints nearest to this time, in pixels of an image of this size. People without any near enough are left out."""
 
         def read(msg) -> np.ndarray:
             points = np.array([(point.x, point.y, point.c) for point in msg.skeleton], np.float32).reshape(-1, 3)

@@ -41,12 +41,12 @@ def records_to_cloud(header, records: np.ndarray) -> PointCloud2:
 
 @lru_cache(maxsize=8)
 def fields_of(dtype: np.dtype) -> list[PointField]:
-    """The PointFields that describe a structured dtype: one list for all messages, to be read only."""
+    """The PointFields that describe a structured dtype: one list shared by all messages, so do not modify it."""
     return [PointField(**field) for field in describe_fields(dtype)]
 
 
 def cloud_to_records(cloud) -> np.ndarray:
-    """Any PointCloud2 to a structured array, (N,) or (rows, columns) where it has rows; fields of n numbers stay arrays."""
+    """Any PointCloud2 to a structured array: (N,), or (rows, columns) for an organised cloud; fields of n numbers stay arrays."""
     order = ">" if cloud.is_bigendian else "<"
     dtype = np.dtype(
         {

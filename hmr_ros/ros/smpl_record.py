@@ -1,4 +1,4 @@
-"""One record per person: what a point of ~/smpl holds. Numpy only, for those who write bags without ROS too."""
+"""One record per person: the fields of a point of ~/smpl. Numpy only, so that bags can be written without ROS too."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Does the node last? The real node, hours of people, round after round of its lifecycle, and signals in mid-frame.
+"""Endurance tests of the real node: hours of people, many rounds of its lifecycle, and signals in mid-frame.
 
     python -m hmr_ros.ros.soak people --minutes 10     # people enter and leave: memory stays flat, nothing fails
     python -m hmr_ros.ros.soak cycles --count 100      # configure, activate, deactivate, clean up: nothing is left behind
     python -m hmr_ros.ros.soak stops --count 50        # SIGTERM while it works: it ends cleanly every time
 
-Each writes its figures (and `people` a picture of the memory) into --out, and ends with status 1 when something is not so. Linux.
+Each writes its figures (and `people` a chart of memory use) into --out, and ends with status 1 when a check fails. Linux only.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ TIMEOUT_S = 180.0
 WARM_UP_S = 60.0
 """Memory grows to its working size in this time, and should stay there afterwards."""
 WARM_UP_CYCLES = 8
-"""The same for rounds of the lifecycle: each has new threads, until every arena of the allocator has served one."""
+"""The same for rounds of the lifecycle. Each starts new threads, so memory grows until every arena of the allocator is in use."""
 ALLOWED_MB = 8.0
-"""Growth of memory from the second quarter to the last that is put down to chance."""
+"""Growth of memory tolerated as noise: from the second quarter of a run to the last, or over the second half of the cycles."""
 PANES = 2
 RATE_HZ = 30.0
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process holds."""
+    """The resources that a process holds."""
 
     rss_mb: float
     threads: int
@@ -63,7 +63,7 @@ class Usage:
 
 
 class Session:
-    """The real node in a process of its own; beside it, in ours, a camera and a listener to all its outputs."""
+    """The real node in a process of its own, and in this process a camera and a subscriber to all outputs."""
 
     def __init__(self, folder: Path, *settings: str):
         self.log = folder / "node.log"
@@ -93,7 +93,7 @@ class Session:
             self._executor.spin_once(timeout_sec=left)
 
     def until(self, done: Callable[[], bool], what: str, each: Callable[[], object] = lambda: None) -> None:
-        """Receive until done(), calling each() between looks. Raises DemoError after TIMEOUT_S, or when the node has ended."""
+        """Receive until done(), calling each() between checks. Raises DemoError after TIMEOUT_S, or when the node has ended."""
         end = time.monotonic() + TIMEOUT_S
         while not done():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -102,7 +102,7 @@ class Session:
             self.spin(1 / RATE_HZ)
 
     def answered(self, images: Iterator[np.ndarray]) -> None:
-        """Send until one more answer has come."""
+        """Send images until one more answer has come."""
         before = len(self.listener.answers)
         self.until(lambda: len(self.listener.answers) > before, "an answer", lambda: self.camera.send(next(images)))
 
@@ -114,14 +114,14 @@ class Session:
             raise DemoError(f"transition {transition} failed; the node's log is {self.log}")
 
     def complaints(self) -> list[str]:
-        """What the log holds that should not be there."""
+        """Lines of the log that should not be there: errors and tracebacks."""
         return [line for line in self.log.read_text().splitlines() if "[ERROR]" in line or "Traceback" in line]
 
 
 def crowd(chance: random.Random) -> Iterator[np.ndarray]:
-    """Pictures of the demo clip's room, PANES times side by side, in each of which the person comes and goes.
+    """Images of the demo clip's room, PANES times side by side; in each pane the person comes and goes independently.
 
-    At half the clip's size, which Fast DDS carries without loss, and in which the detector finds people.
+    At half the clip's size, which Fast DDS transports without loss and in which the detector still finds people.
     """
     frames = [np.ascontiguousarray(image[::2, ::2]) for image, _ in open_media(DEMO_CLIP)]
     empty = np.median(np.stack(frames[::5]), axis=0).astype(np.uint8)
@@ -150,7 +150,7 @@ def people(options: argparse.Namespace) -> tuple[dict, list[str]]:
             session.camera.send(next(images))
             sent += 1
             session.spin(max(0.0, began_s + sent / RATE_HZ - time.monotonic()))
-        session.spin(1.5)  # the last word on /diagnostics
+        session.spin(1.5)  # for the last message on /diagnostics
         ended = _end(session, signal.SIGTERM)
         counts, complaints = session.listener.counts, session.complaints()
         ids = {int(i) for _, _, records in session.listener.answers for i in records["id"]}
@@ -172,7 +172,7 @@ def people(options: argparse.Namespace) -> tuple[dict, list[str]]:
 
 
 def grown(times_s: list[float], usage: list[Usage]) -> dict[str, float] | None:
-    """Medians of the last quarter minus those of the second, after warming up; None of a run too short to tell."""
+    """Medians of the last quarter minus those of the second, after warm-up; None for a run too short to tell."""
     kept = [u for t, u in zip(times_s, usage) if t >= WARM_UP_S]
     quarter = len(kept) // 4
     if quarter < 10:
@@ -215,7 +215,8 @@ def stops(options: argparse.Namespace) -> tuple[dict, list[str]]:
         number = signal.SIGTERM if attempt % 5 else signal.SIGINT
         with Session(options.out, *options.set) as session:
             session.answered(images)
-            for _ in range(chance.randint(1, 10)):  # faster than it can work, so that it is at work when it is told
+            # Faster than the node can process, so that it is busy when the signal comes.
+            for _ in range(chance.randint(1, 10)):
                 session.camera.send(next(images))
                 session.spin(chance.uniform(0, 0.02))
             began_s = time.monotonic()
@@ -245,7 +246,7 @@ def main() -> int:
     rclpy.init()
     try:
         figures, faults = options.check(options)
-    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message meant for people
+    except (ValueError, OSError) as error:  # every error of ours is a ValueError with a message for the user
         print(f"soak: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

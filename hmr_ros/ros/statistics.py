@@ -23,7 +23,7 @@ class Summary:
 
 
 def summarise(samples) -> Summary | None:
-    """Median, 99th percentile and maximum; None of no samples."""
+    """Median, 99th percentile and maximum; None without samples."""
     if not len(samples):
         return None
     values = np.asarray(samples, float)
@@ -31,7 +31,7 @@ def summarise(samples) -> Summary | None:
 
 
 def rate_hz(times_s, now_s: float) -> float:
-    """Events per second from their times in s, in order; 0 with fewer than two. It falls once the next one is overdue."""
+    """Events per second from their times in s, in order; 0 with fewer than two. The rate falls once the next event is overdue."""
     if len(times_s) < 2 or times_s[-1] <= times_s[0]:
         return 0.0
     periods, span_s = len(times_s) - 1, times_s[-1] - times_s[0]
@@ -40,21 +40,21 @@ def rate_hz(times_s, now_s: float) -> float:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything counted so far, at one moment.
+    """All counts and statistics at one moment.
 
-    Every image received ends in exactly one of processed, dropped, bad, failed, waiting; or is in flight still, one being
-    worked on and one in the slot.
+    Every image received is counted as exactly one of processed, dropped, bad, failed, waiting, or is still in flight: at most
+    one being processed and one waiting in the slot.
     """
 
     counts: dict[str, int]
-    """received, processed, dropped (a newer one came first), bad (undecodable), failed (pipeline raised), waiting (for a
-    first CameraInfo); and lost: sent, but never received."""
+    """received, processed, dropped (replaced by a newer one), bad (not a usable image), failed (the pipeline raised),
+    waiting (skipped before the first CameraInfo); and lost: sent, but never received."""
     deadline: dict[str, int]
-    """Of the frames processed under a deadline: met, missed (published late), cut_short (it ended optimisation),
-    regression_only (it left no time for a single step)."""
+    """Of the frames processed under a deadline: met, missed (published late), cut_short (the deadline ended
+    optimisation), regression_only (it left no time for a single step)."""
     rate_hz: float
     stages_ms: dict[str, Summary | None]
-    """Per stage in the order they run; the last, `latency`, is from capture stamp to published."""
+    """Per stage in the order they run; the last, `latency`, is from capture stamp to publication."""
     stops: dict[str, int]
     """How often optimisation ended for each reason, over the window."""
     mean_steps: float
@@ -64,9 +64,9 @@ class Snapshot:
     last_bad: str
     last_failure: str
     failing: bool
-    """The last frame that reached the pipeline made it raise."""
+    """Whether the pipeline raised on the last frame that reached it."""
     recently: dict[str, int]
-    """`counts` and `deadline` since the snapshot before."""
+    """`counts` and `deadline` since the previous snapshot."""
     last_received_s: float | None
 
 
@@ -76,9 +76,9 @@ DEADLINE = ("met", "missed", "cut_short", "regression_only")
 
 @dataclass
 class Statistics:
-    """Written by the subscription and the worker, read by the diagnostics timer: one lock, short sections.
+    """Written by the image callback and the worker, read by the diagnostics timer: one lock, held only briefly.
 
-    All times are in s on one monotonic clock of the caller's.
+    All times are in s on one monotonic clock of the caller's choice.
     """
 
     counts: Counter = field(default_factory=Counter)
@@ -124,7 +124,7 @@ class Statistics:
     def processed(
         self, now_s: float, stages_ms: dict[str, float], people: int, fit: FitReport | None, limit_ms: float = math.inf
     ) -> None:
-        """One frame is published. fit: None where nobody was found; limit_ms: the deadline, on the stage `latency`."""
+        """Count a published frame. fit: None where nobody was found; limit_ms: the deadline, which applies to the stage `latency`."""
         with self._lock:
             self.counts["processed"] += 1
             if limit_ms < math.inf:

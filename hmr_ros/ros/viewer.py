@@ -1,7 +1,7 @@
-"""A live view in the browser, fed from the node's topics like any other client of theirs.
+"""A live view in the browser. Subscribes to the node's topics, like any other client.
 
-`ros2 run hmr_ros viewer` (or `hmr_viewer`), then open the address that it logs. Where the camera has another name than the
-node was started with: `--ros-args -p node:=hmr -r camera_info:=/camera/camera_info`.
+`ros2 run hmr_ros viewer` (or `hmr_viewer`), then open the address that it logs. If the node or the
+camera has another name: `--ros-args -p node:=hmr -r camera_info:=/camera/camera_info`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from hmr_ros.web_view import History, WebView
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 _LOOK_S = 0.5
-"""Between looks at the publishers, which may come, go and offer another quality of service."""
+"""Time between checks of the publishers, which may come, go and offer another quality of service."""
 _NUMBERS_S = 0.5
-"""Between updates of text and curves, which nobody reads faster and browsers draw slowly."""
+"""Time between updates of text and curves: nobody reads them faster, and browsers draw them slowly."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class ViewerConfig:
     node: str = setting("hmr", "Name of the node to watch; with a leading slash: its full name.")
     host: str = setting("127.0.0.1", "Address to serve on; 0.0.0.0: the page can be opened from other machines.")
     port: int = setting(8080, "Port to serve on; the next free one if it is taken.", low=1, high=65535)
-    body: str = setting("open", "Body model to draw: that of the node, 'open' or the path of your SMPL file.")
-    rate_hz: float = setting(10.0, "How often the page is brought up to date, in Hz.", low=0.5, high=60.0)
+    body: str = setting("open", "Body model to draw, the same as the node's: 'open' or the path of your SMPL file.")
+    rate_hz: float = setting(10.0, "How often the page is updated, in Hz.", low=0.5, high=60.0)
 
     def __post_init__(self):
         check(self)
 
 
 class Viewer(Node):
-    """Listens, keeps the newest of everything, and shows it `rate_hz` times a second while a browser is there."""
+    """Keeps the newest message of every topic, and shows it `rate_hz` times a second while a browser is connected."""
 
     def __init__(self):
         super().__init__("hmr_viewer")
@@ -84,7 +84,7 @@ class Viewer(Node):
         return f"{self.config.node}/{name}"
 
     def _listen(self, wanted: bool) -> None:
-        """The node draws overlays while somebody listens, so we listen while somebody looks."""
+        """Subscribe only while a browser is connected, because the node draws overlays only for subscribers."""
         if wanted and not self._listening:
             topics = (
                 (PointCloud2, self._topic("smpl"), self._on_people),
@@ -146,7 +146,7 @@ class Viewer(Node):
 
     @property
     def _in_camera_frame(self) -> bool:
-        """Not in some output_frame. Until the first picture says which frame that is, the camera's is likely."""
+        """Whether people are in the camera's frame, not in some output_frame. Assumed until the first overlay tells the camera's frame."""
         return self._people_frame == self._picture_frame or not self._picture_frame
 
     def _show_numbers(self, people: int) -> None:
@@ -169,7 +169,7 @@ class Viewer(Node):
 
 
 def vertices(body: BodyModel, records: np.ndarray) -> np.ndarray:
-    """The meshes of records of ~/smpl, (N, V, 3) metres."""
+    """The mesh vertices for records of ~/smpl: (N, V, 3) metres."""
     if not len(records):
         return np.zeros((0, len(body.v_template), 3), np.float32)
     rotvec = np.concatenate([records["global_orient"], records["body_pose"]], axis=1).reshape(-1, 24, 3)
@@ -178,7 +178,7 @@ def vertices(body: BodyModel, records: np.ndarray) -> np.ndarray:
 
 
 def optimisation(records: np.ndarray) -> dict[str, float]:
-    """Means over the people of a frame; NaN when there are none."""
+    """Mean steps and losses over the people of a frame; NaN when there are none."""
     names = ("steps", "loss_before", "loss_after")
     return {name: float(records[name].mean()) if len(records) else float("nan") for name in names}
 

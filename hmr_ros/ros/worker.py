@@ -1,6 +1,6 @@
-"""One thread that turns the newest image into published results. The subscription only puts; old images are dropped.
+"""One thread that turns the newest image into published results. The image callback only hands images over; older ones are dropped.
 
-Pure Python: what decodes, finds people and publishes is handed in, so that it can be tested without ROS.
+Pure Python: the functions that decode, find people and publish are passed in, so that it can be tested without ROS.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hmr_ros.ros.statistics import Statistics
 from hmr_ros.types import BACK_S, Frame
 
 MAX_AGE_S = 10.0
-"""An image that claims to be older carries a stamp of another clock."""
+"""A stamp older than this is taken to be from another clock."""
 MAX_AHEAD_S = 0.1
-"""A stamp further in the future is of another clock too; less is two clocks that are nearly right."""
+"""A stamp further in the future than this is too; a smaller lead is the usual offset between synchronised clocks."""
 JOIN_TIMEOUT_S = 10.0
 LOST_AFTER = 10
-"""A backend that failed on so many frames in a row will not come back: CUDA's errors last as long as the process."""
+"""A backend that fails on this many frames in a row will not recover: CUDA errors last until the process ends."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ class Arrival:
     captured_s: float
     """time.monotonic() at capture."""
     sent_s: float
-    """time.monotonic() when the camera's driver published it: at arrival where the middleware does not tell."""
+    """time.monotonic() when the camera driver published it; the time of arrival where the middleware does not report it."""
     stamp_ns: int
-    """Of the header, or of arrival where the header has none."""
+    """The stamp of the header, or the time of arrival where the header has none."""
 
 
 def arrival(msg, now_ns: int, sent_ns: int = 0) -> Arrival:
-    """now_ns: the ROS clock at this moment; sent_ns: on the system's clock, when the image was published, or 0.
+    """now_ns: the ROS clock at arrival; sent_ns: the system clock when the image was published, or 0 if unknown.
 
-    A stamp from the future, or of another clock, counts as captured now.
+    An image whose stamp is in the future, or from another clock, counts as captured at arrival.
     """
     stamp_ns = header_stamp_ns(msg)
     age_s = (now_ns - stamp_ns) * 1e-9
@@ -60,7 +60,7 @@ def arrival(msg, now_ns: int, sent_ns: int = 0) -> Arrival:
 
 
 def doubt_stamp(stamp_ns: int, now_ns: int) -> str:
-    """Why a header's stamp cannot tell when the image was captured; empty: it can. now_ns: the ROS clock at arrival."""
+    """Why a header's stamp cannot be the image's capture time; empty: it can. now_ns: the ROS clock at arrival."""
     if stamp_ns <= 0:
         return "images carry no stamp: latency counts from arrival"
     age_s = (now_ns - stamp_ns) * 1e-9
@@ -74,7 +74,7 @@ def doubt_stamp(stamp_ns: int, now_ns: int) -> str:
 
 
 class LatestSlot:
-    """Holds one item; putting replaces it."""
+    """Holds one item; putting another replaces it."""
 
     def __init__(self):
         self._changed = threading.Condition()
@@ -82,7 +82,7 @@ class LatestSlot:
         self._closed = False
 
     def put(self, item) -> bool:
-        """True when this replaced an item that nobody took."""
+        """True when this replaced an item that had not been taken."""
         with self._changed:
             replaced, self._item = self._item is not None, item
             self._changed.notify()
@@ -102,10 +102,10 @@ class LatestSlot:
 
 
 class Worker:
-    """Runs from `start` to `stop`, once.
+    """Runs once, from `start` to `stop`.
 
-    to_frame(msg, stamp_ns) -> Frame, or None to wait (no camera yet); raises FrameError for a bad image.
-    publish(frame, result, header) sends everything out.
+    to_frame(msg, stamp_ns) -> Frame, or None while waiting for a CameraInfo; raises FrameError for a bad image.
+    publish(frame, result, header) publishes all outputs.
     """
 
     def __init__(
@@ -141,21 +141,21 @@ class Worker:
         self._wanted = config
 
     def reset(self) -> None:
-        """Forget every person before the next frame. Only the worker's thread touches the pipeline, so it is asked to."""
+        """Forget every person before the next frame. Only sets a flag, because only the worker's thread may touch the pipeline."""
         self._reset_wanted = True
 
     def stuck_s(self, now_s: float) -> float:
-        """For how long it has been at the frame it is at, by time.monotonic(); 0 while it waits for one."""
+        """How long the worker has been processing its current frame; 0 while it waits for one. now_s: time.monotonic()."""
         began_s = self._began_s
         return 0.0 if began_s is None else now_s - began_s
 
     @property
     def backend_lost(self) -> bool:
-        """It failed on LOST_AFTER frames in a row."""
+        """Whether the backend failed on LOST_AFTER frames in a row."""
         return self._backend_errors >= LOST_AFTER
 
     def stop(self) -> bool:
-        """Ask the thread to end after its present frame and wait for it. False when it hangs."""
+        """Ask the thread to end after its current frame, and wait for it. False when it hangs."""
         self._slot.close()
         if self._thread.is_alive():
             self._thread.join(JOIN_TIMEOUT_S)
@@ -170,7 +170,7 @@ class Worker:
                 if str(error) != self._statistics.last_bad:
                     _log.warning("bad image, skipped: %s", error)
                 self._statistics.bad(str(error))
-            # Whatever one frame does to the pipeline, the robot keeps its node; the reason goes to /diagnostics.
+            # No single frame may end the node, whatever it makes the pipeline raise; the reason goes to /diagnostics.
             except Exception as error:  # noqa: BLE001
                 self._backend_errors = self._backend_errors + 1 if isinstance(error, BackendError) else 0
                 reason = f"{type(error).__name__}: {error}"
@@ -188,7 +188,7 @@ class Worker:
         self._follow(item.stamp_ns)
         decoded_s = time.monotonic()
         limit_s = 1e-3 * self._config.tto.deadline_ms or math.inf
-        # Who publishes needs time too; how many people there will be is not known yet.
+        # Publishing needs time too. The number of people is not known yet, so expect as many as in the last frame.
         budget_s = limit_s - self._publish_cost.expect(self._people)
         result = self._pipeline(frame, item.captured_s + budget_s if budget_s < math.inf else None)
         found_s = time.monotonic()
@@ -209,7 +209,7 @@ class Worker:
         self._statistics.processed(now_s, stages_ms, self._people, result.fit, 1e3 * limit_s)
 
     def _follow(self, stamp_ns: int) -> None:
-        """What was asked for since the last frame."""
+        """Check that time does not run backwards, and apply what was requested since the last frame: a reset, other settings."""
         back_ns = self._last_stamp_ns - stamp_ns
         if 0 < back_ns <= BACK_S * 1e9:
             raise FrameError(f"its stamp is {back_ns * 1e-6:.3f} ms before the last image's: two cameras on one topic?")

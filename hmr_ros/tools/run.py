@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         from hmr_ros.factory import build_pipeline
 
         pipeline = build_pipeline(config)
-    except (ValueError, OSError, BackendError) as error:  # every error of ours, with a message meant for people
+    except (ValueError, OSError, BackendError) as error:  # all errors of ours, with a message for the user
         print(f"hmr_run: {error}", file=sys.stderr)
         return 1
     try:
@@ -74,7 +74,7 @@ def open_source(options: argparse.Namespace) -> Media | BagImages:
         return BagImages(options.source, options.topic)
     if options.topic:
         raise BagError(
-            f"--topic is for recordings, and {options.source} is none (a folder with metadata.yaml, .mcap, .db3)"
+            f"--topic is for recordings, and {options.source} is not one (a folder with metadata.yaml, .mcap, .db3)"
         )
     return open_media(options.source)
 
@@ -82,7 +82,7 @@ def open_source(options: argparse.Namespace) -> Media | BagImages:
 def run(
     pipeline, media: Media | BagImages, out: Path, deadline_ms: float, options: argparse.Namespace
 ) -> tuple[dict, int]:
-    """Every frame through the pipeline; returns the summary and the exit status: 130 when the user stopped it, 1 when the source did."""
+    """Process every frame. Returns the summary and the exit status: 130 if the user stopped it, 1 if the source failed."""
     frames: list[FrameRecord] = []
     status = 0
     started = time.monotonic()
@@ -100,7 +100,7 @@ def run(
                 frames.append(record)
     except KeyboardInterrupt:
         status = 130
-    except (MediaError, BagError) as error:  # a camera that was unplugged: keep what was done before it
+    except (MediaError, BagError) as error:  # a camera that was unplugged: keep what was done before
         print(f"hmr_run: stopped at frame {len(frames)}: {error}", file=sys.stderr)
         status = 1
     summary = summarise(frames, time.monotonic() - started)
@@ -133,7 +133,9 @@ def make_config(options: argparse.Namespace) -> PipelineConfig:
     changes = {name: getattr(options, key) for key, name in SHORTCUTS.items() if getattr(options, key) is not None}
     config = replace(PipelineConfig(), {**changes, **dict(parse_setting(text) for text in options.set)})
     if config.keypoints.source == "topic":
-        raise ConfigError("keypoints.source = 'topic' is for the ROS node: here nobody publishes")
+        raise ConfigError(
+            "keypoints.source = 'topic' is for the ROS node only, because this tool reads no topics: use 'blazepose'"
+        )
     return config
 
 
@@ -146,12 +148,12 @@ def parse_setting(text: str) -> tuple[str, object]:
     kind = type(defaults[name])
     if kind is bool:
         if value.lower() not in ("true", "false"):
-            raise ConfigError(f"--set {text}: {name} is true or false")
+            raise ConfigError(f"--set {text}: {name} must be true or false")
         return name, value.lower() == "true"
     try:
         return name, kind(value)
     except ValueError:
-        raise ConfigError(f"--set {text}: {name} is {'a whole number' if kind is int else 'a number'}") from None
+        raise ConfigError(f"--set {text}: {name} must be {'a whole number' if kind is int else 'a number'}") from None
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -167,10 +169,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "source", help="video, image, folder of images, a camera's index such as 0, or a rosbag2 recording"
     )
-    parser.add_argument("--topic", help="image topic of a recording, where it has several")
-    parser.add_argument("--out", default="hmr_out", help="folder for what is written (default: %(default)s)")
-    parser.add_argument("--max-people", type=int, help="people followed at once")
-    parser.add_argument("--tto-steps", type=int, help="test-time optimisation steps at most")
+    parser.add_argument("--topic", help="image topic of a recording, if it has several")
+    parser.add_argument("--out", default="hmr_out", help="folder for the results (default: %(default)s)")
+    parser.add_argument("--max-people", type=int, help="maximum number of people tracked at once")
+    parser.add_argument("--tto-steps", type=int, help="maximum number of test-time optimisation steps")
     parser.add_argument(
         "--deadline-ms", type=float, help="time a frame may take before optimisation stops, ms; 0: no deadline"
     )
@@ -182,7 +184,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting listed below; repeatable"
     )
-    parser.add_argument("--max-frames", type=at_least_one, help="stop after so many frames")
+    parser.add_argument("--max-frames", type=at_least_one, help="stop after this many frames")
     parser.add_argument("--write-bag", action="store_true", help="also write the results as a rosbag2 recording (MCAP)")
     return parser.parse_args(arguments)
 
@@ -200,7 +202,7 @@ def _frames(media: Media | BagImages, options: argparse.Namespace) -> Iterator[F
 
 
 def _read(media: Media, vertical_fov_deg: float | None) -> Iterator[Frame]:
-    """Pictures that come without a calibration."""
+    """Frames of a source without a calibration: their intrinsics are guessed."""
     camera = None
     for image, stamp_ns in media:
         height, width = image.shape[:2]

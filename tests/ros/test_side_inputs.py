@@ -91,14 +91,14 @@ def test_an_image_takes_the_depth_nearest_to_it_in_time(ros):
         return sides.complete(Frame(np.zeros((24, 32, 3), np.uint8), Pinhole.guess(32, 24), stamp_ns)).depth
 
     try:
-        assert depth_at(10**9) is None and "nothing came" in sides.warnings()[0]
+        assert depth_at(10**9) is None and "no message has arrived" in sides.warnings()[0]
         for stamp_ns in (1_000_000_000, 1_033_000_000, 1_066_000_000):
             msg = depth_message(stamp_ns=stamp_ns)
             msg.data[:2] = array("B", (stamp_ns // 10**6).to_bytes(2, "little"))
             remember(msg)
         assert depth_at(1_040_000_000)[0, 0] == pytest.approx(1.033)
         assert depth_at(1_110_000_000)[0, 0] == pytest.approx(1.066) and not sides.warnings()
-        assert depth_at(1_200_000_000) is None and "0.13 s off" in sides.warnings()[0]
+        assert depth_at(1_200_000_000) is None and "0.13 s away" in sides.warnings()[0]
         remember(picture())
         assert depth_at(0) is None and "no depth image" in sides.warnings()[0]
     finally:
@@ -144,7 +144,7 @@ def test_keypoints_of_other_nodes_become_ours(monkeypatch):
         points = [SimpleNamespace(x=x, y=y, c=c) for x, y, c in landmarks(seen, 640, 480).tolist()]
         node.callbacks[f"/humans/bodies/{body_id}/skeleton2d"](SimpleNamespace(header=header, skeleton=points))
     found = skeletons.at(1_020_000_000, 640, 480)
-    assert len(found) == 2 and "nothing came" in skeletons.warnings()[0]
+    assert len(found) == 2 and "no message has arrived" in skeletons.warnings()[0]
     for row, seen in enumerate(people.values()):
         shown = found.confidence[row] > 0
         assert shown.sum() >= 8

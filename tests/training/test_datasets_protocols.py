@@ -217,7 +217,10 @@ def test_a_bundle_is_measured_on_a_prepared_file(walk, tmp_path, capsys):
     assert json.loads(files["json"].read_text()) == json.loads(json.dumps(result))
     assert result["frames"] == 11 and result["frames_with_truth"] == 12 and result["answered_from_the_box_alone"] == 1
     printed = capsys.readouterr().out
-    assert "11 of 12 frames with a truth, 1 of them answered from the box" in printed and "exact" in result["source_2d"]
+    assert (
+        "11 of 12 frames with ground truth, 1 of them answered from the box" in printed
+        and "exact" in result["source_2d"]
+    )
     assert "| 5, those with keypoints |" in printed
     assert result["with_keypoints"]["mpjpe_mm"] < result["steps"]["5"]["mpjpe_mm"]
     assert list(result["steps"]) == ["0", "1", "2", "5", "14"] and result["protocol"]["source"] == "this project"

@@ -34,6 +34,7 @@ from training import checkpoint  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.compact import LARGE, round_weights  # noqa: E402
 from training.config import LossConfig, MetaConfig  # noqa: E402
+from training.config import ModelConfig as PointsConfig  # noqa: E402
 from training.datasets.cameras import camera_of  # noqa: E402
 from training.datasets.detect import load_image  # noqa: E402
 from training.datasets.people import DatasetError, people_of, save  # noqa: E402
@@ -42,14 +43,24 @@ from training.evaluate_benchmark import observation  # noqa: E402
 from training.export import MODULES, ExportConfig, example_inputs, export, inputs_of, load_checkpoint  # noqa: E402
 from training.image.backbones import BACKBONES, BasicBlock, ResNet  # noqa: E402
 from training.image.config import ImageModelConfig  # noqa: E402
+from training.image.fused import FusedMetaHmr  # noqa: E402
 from training.image.model import ImageMetaHmr  # noqa: E402
 from training.losses import weights_of  # noqa: E402
 
 
+def exported_untrained(run: Path, config: ImageModelConfig, model) -> tuple:
+    """A bundle with these weights, and its torch self, rounded like it."""
+    described = {"config": {"model": asdict(config), "meta": asdict(MetaConfig())}, "history": []}
+    checkpoint.Checkpoint(model.state_dict(), {}, 0, described).save(run / "checkpoint.safetensors")
+    folder = export(ExportConfig(checkpoint=run / "checkpoint.safetensors", out=run / "bundle", name="thin"))
+    model = load_checkpoint(run / "checkpoint.safetensors")[0]
+    round_weights(model.encoder)
+    return load_bundle(str(folder)), model
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A thin CLIFF with an auxiliary backbone of its own, untrained, as a bundle; and its torch self, rounded like it."""
-    run = tmp_path_factory.mktemp("image")
+    """A thin CLIFF with an auxiliary backbone of its own, untrained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "thin", lambda: ResNet(BasicBlock, (1, 1, 1, 1), width=8))
         config = ImageModelConfig(backbone="thin", auxiliary_backbone="thin", crop_height=64, crop_width=32)
@@ -57,17 +68,32 @@ def exported(tmp_path_factory):
         model = ImageMetaHmr(config, weights_of(LossConfig()))
         for head in (model.head, model.auxiliary_head):
             torch.nn.init.normal_(head.decpose.weight, std=0.02)
-        described = {"config": {"model": asdict(config), "meta": asdict(MetaConfig())}, "history": []}
-        checkpoint.Checkpoint(model.state_dict(), {}, 0, described).save(run / "checkpoint.safetensors")
-        folder = export(ExportConfig(checkpoint=run / "checkpoint.safetensors", out=run / "bundle", name="thin"))
-        model = load_checkpoint(run / "checkpoint.safetensors")[0]
-        round_weights(model.encoder)
-        return load_bundle(str(folder)), model
+        return exported_untrained(tmp_path_factory.mktemp("image"), config, model)
 
 
-def test_every_graph_is_torch_for_any_number_of_people(exported):
-    bundle, model = exported
-    assert (bundle.encoder, bundle.crop_px) == ("image", (64, 32))
+@pytest.fixture(scope="module")
+def exported_fused(tmp_path_factory):
+    """A transformer on keypoints with a thin backbone grown onto it, untrained: pictures change its answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "thin", lambda: ResNet(BasicBlock, (1, 1, 1, 1), width=8))
+        points = PointsConfig(encoder="transformer", width=32, blocks=1, token_width=24, attention_heads=2)
+        config = ImageModelConfig("thin", head="fused", crop_height=64, crop_width=64, points=points)
+        torch.manual_seed(0)
+        model = FusedMetaHmr(config, weights_of(LossConfig()))
+        for layer in (model.head.out, model.auxiliary_head.out):
+            torch.nn.init.normal_(layer.weight, std=0.02)
+        torch.nn.init.normal_(model.encoder.correct[-1].weight)  # so that the picture counts
+        return exported_untrained(tmp_path_factory.mktemp("fused"), config, model)
+
+
+@pytest.mark.parametrize(
+    "bundle_and_model, described",
+    [("exported", ("image", (64, 32))), ("exported_fused", ("fused", (64, 64)))],
+    ids=["image", "fused"],
+)
+def test_every_graph_is_torch_for_any_number_of_people(bundle_and_model, described, request):
+    bundle, model = request.getfixturevalue(bundle_and_model)
+    assert (bundle.encoder, bundle.crop_px) == described
     body = load_body("open")
     _, _, graphs = load_model(
         ModelConfig(bundle=str(bundle.path), backend="onnxruntime")
@@ -81,6 +107,25 @@ def test_every_graph_is_torch_for_any_number_of_people(exported):
             for output, expected in zip(GRAPHS[name][1], truth if isinstance(truth, tuple) else (truth,)):
                 expected = expected.detach().numpy()
                 assert np.abs(answer[output] - expected).max() <= 1e-4 * np.abs(expected).max(), (name, output)
+
+
+def test_a_fused_encoder_reads_keypoints_and_picture(exported_fused):
+    bundle, _ = exported_fused
+    look = OnnxRuntimeGraph(bundle.graph_path("look"))
+    check_golden(look, LOOK, bundle, "ONNX Runtime", 1e-3)
+    rng = np.random.default_rng(0)
+    uv = rng.uniform([100, 80], [180, 300], (1, 23, 2)).astype(np.float32)
+    image, camera = rng.integers(0, 255, (360, 640, 3), np.uint8), Camera.guess(640, 360)
+    settings = PipelineConfig(model=ModelConfig(bundle=str(bundle.path), backend="onnxruntime"))
+
+    def seen(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+        return build_pipeline(settings, Pointing(points))(Frame(picture, camera)).people[0].reprojection_px_before
+
+    plain = seen(image, uv)
+    moved = uv.copy()
+    moved[:, :4] += 15
+    assert np.abs(seen(255 - image, uv) - plain).max() > 1e-2
+    assert np.abs(seen(image, moved) - plain)[4:].max() > 1e-2
 
 
 def test_large_weights_lie_in_one_file_once(exported):

@@ -1,1 +1,1 @@
-"""Data sets as their authors give them out, read into one record: `people.People`. See docs/datasets.md."""
+"""Readers of data sets, as their authors distribute them, into one record: `people.People`. See docs/datasets.md."""

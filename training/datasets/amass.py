@@ -1,4 +1,4 @@
-"""AMASS npz (Mahmood et al., ICCV 2019), and BEDLAM's animations, which have its keys.
+"""AMASS npz (Mahmood et al., ICCV 2019), and BEDLAM's animations, which use the same keys.
 
 SMPL+H files: poses (T, 156), trans (T, 3), betas (16,), gender, mocap_framerate. SMPL-X files: poses (T, 165), mocap_frame_rate,
 surface_model_type. BEDLAM's motion_seq.npz: gender_sub and motion_info, no rate (30 Hz). Axis-angle; joints up to the wrists are SMPL's,
@@ -31,7 +31,7 @@ def read_amass(path: Path, fps: float = 30.0) -> People:
     local, known = body_poses(poses[::step])
     model = MODELS[poses.shape[1]]
     gender = gender_of(file.value("gender"), path, "gender")
-    # Thousands of subjects' betas are of bodies that are not SMPL; `shape_space` keeps them apart.
+    # Thousands of subjects have betas of bodies that are not SMPL; `shape_space` keeps them apart.
     betas = {"betas": _first_ten(file), "shape_space": f"{model}_{gender}"} if "betas" in file else {}
     return people_of(
         len(local), "y_up",
@@ -50,7 +50,7 @@ def _rate(file: Fields) -> float:
         return BEDLAM_FPS
     rate = float(file.need(key))
     if not 1 <= rate <= 1000:
-        raise DatasetError(f"{file.where}: {key} is {rate}, which is no frame rate.")
+        raise DatasetError(f"{file.where}: {key} is {rate}, which is not a frame rate from 1 to 1000.")
     return rate
 
 

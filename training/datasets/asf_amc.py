@@ -18,7 +18,7 @@ from training.datasets.motion import Motion, euler_to_rotmat
 from training.datasets.people import DatasetError
 
 CMU_FPS = 120.0
-"""AMC files do not say; CMU captured at 120 Hz (a few early trials at 60)."""
+"""AMC files do not state their frame rate; CMU captured at 120 Hz (a few early trials at 60)."""
 
 
 @dataclass(frozen=True)

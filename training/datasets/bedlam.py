@@ -3,8 +3,8 @@
 Labels, SCENE.npz (pixelite1201/BEDLAM, data_processing/df_full_body*.py, docs/training.md): imgname, below SCENE/png; center (N, 2); scale (N,); pose_cam,
 (N, 165) SMPL-X or (N, 72) SMPL, root in the camera's frame; shape, 10 or 11 betas; trans_cam (N, 3) and cam_ext (N, 4, 4), whose
 sum of translations places the body; cam_int (N, 3, 3); gtkps (N, J, 2 or 3), projected joints; gender; sub. The first 22 joints of
-SMPL-X are SMPL's, and so are their rotations as far as anyone has measured; its betas are not. Images of portraits are stored lying
-on their side, to be turned 90 degrees clockwise before use; labels are of the turned ones, so the principal point tells which.
+SMPL-X are SMPL's, and so are their rotations, as far as has been measured; its betas are not. Portrait images are stored lying on
+their side, to be turned 90 degrees clockwise before use; labels refer to the turned images, so the principal point tells which to turn.
 
 Animations (motion_seq.npz): poses, trans, betas, gender_sub, motion_info, as in AMASS but with y up.
 """
@@ -57,7 +57,7 @@ def read_bedlam(path: Path) -> People:
 
 
 def body_poses(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """SMPL, SMPL-H or SMPL-X poses (N, at least 66), axis-angle, as SMPL's (N, 24, 3), and which joints they tell (24,)."""
+    """SMPL, SMPL-H or SMPL-X poses (N, at least 66), axis-angle, as SMPL's (N, 24, 3), and which joints they contain (24,)."""
     count = skeleton.NUM_JOINTS if pose.shape[1] == SMPL_POSE else len(joint_orders.SMPLX_BODY_22)
     poses = np.zeros((len(pose), skeleton.NUM_JOINTS, 3))
     poses[:, :count] = pose[:, : 3 * count].reshape(len(pose), count, 3)
@@ -65,7 +65,7 @@ def body_poses(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shape(file: Fields, model: str) -> dict[str, np.ndarray | str]:
-    """`gender` is the subject's. SMPL-X labels with 11 or 16 betas are of its neutral body; the others do not say of which."""
+    """`gender` is the subject's. SMPL-X labels with 11 or 16 betas are of its neutral body; the others do not say of which body."""
     shape = file.need("shape", None, None)
     if shape.shape[1] < 10:
         raise DatasetError(f"{file.where}: shape has shape {shape.shape}, {WHAT} has 10, 11 or 16 betas.")
@@ -89,7 +89,7 @@ def _keypoints(file: Fields, pose_length: int) -> dict[str, np.ndarray]:
         points = points[:, OTHERS_FIRST:]
     if points.shape[1] not in known_counts:
         raise DatasetError(
-            f"{file.where}: gtkps has {count} points a person, of which nobody knows the order; {WHAT} has "
+            f"{file.where}: gtkps has {count} points a person, in an unknown order; {WHAT} has "
             f"{' or '.join(map(str, known_counts))} with pose_cam of {pose_length}."
         )
     order = (

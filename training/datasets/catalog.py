@@ -1,4 +1,4 @@
-"""Every data set that `python -m training.prepare` knows: what it needs, where from, under which licence, and who reads it."""
+"""Every data set that `python -m training.prepare` knows: what it needs, where from, under which licence, and its reader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.datasets.spin import read_spin
 
 @dataclass(frozen=True)
 class Options:
-    """What readers may be told."""
+    """Options that readers take."""
 
     split: str
     fps: float = 30.0
@@ -35,14 +35,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """One data set in the form in which it is given out."""
+    """One data set in the form in which it is distributed."""
 
     title: str
     needs: str
     """What to download, from where, and what --root is."""
     licence: str
     splits: tuple[str, ...]
-    """The first is taken where none is named."""
+    """The first is the default."""
     files: Callable[[Path, str], list[Path]]
     """The annotation files of a split below --root."""
     read: Callable[[Path, Options], People]
@@ -52,7 +52,7 @@ class Source:
 
 
 def _one_of(**names: str) -> Callable[[Path, str], list[Path]]:
-    """--root is the file itself, or the folder in which it has its usual name, or one of several with spaces between."""
+    """--root is the file itself, or the folder that holds it. names: by split, the usual file name, or several separated by spaces."""
 
     def files(root: Path, split: str) -> list[Path]:
         paths = [root] if root.is_file() else [root / name for name in names[split].split()]
@@ -66,7 +66,7 @@ def _one_of(**names: str) -> Callable[[Path, str], list[Path]]:
 
 
 def _all(*patterns: str) -> Callable[[Path, str], list[Path]]:
-    """--root is a file, or a folder with any number of them below."""
+    """--root is a file, or a folder with any number of matching files below."""
 
     def files(root: Path, split: str) -> list[Path]:
         found = [root] if root.is_file() else sorted({path for pattern in patterns for path in root.rglob(pattern)})
@@ -83,13 +83,13 @@ AMASS_HELD_OUT = {
     "val": ("HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MoSh"),
     "test": ("Transitions_mocap", "Transitions", "SSM_synced", "SSM"),
 }
-"""The subsets that AMASS's authors keep apart (nghorbani/amass, readme), under the names of both releases."""
+"""The subsets that AMASS's authors hold out (nghorbani/amass, readme), under the names of both releases."""
 CMU_HELD_OUT = (3, 9, 12, 17, 127)
 """Subjects of our validation poses."""
 
 
 def _amass_files(root: Path, split: str) -> list[Path]:
-    """CMU's subjects of our validation poses are validation here too, wherever below CMU --root begins."""
+    """The CMU subjects of our validation poses are validation here too, even where --root is a folder inside CMU."""
 
     def split_of(path: Path) -> str:
         parts = set(path.relative_to(root).parts) if path != root else set()
@@ -124,7 +124,7 @@ def _cmu_files(root: Path, split: str) -> list[Path]:
 
 
 def _bedlam_files(root: Path, split: str) -> list[Path]:
-    """Without those of AGORA, which lie among BEDLAM's own: their images are elsewhere, and they have neither intrinsics nor genders."""
+    """Leave out the labels of AGORA, which lie among BEDLAM's own: their images are elsewhere, and they have neither intrinsics nor genders."""
     files = _all("*.npz")(root, split)
     chosen = [path for path in files if not path.stem.startswith("agora-")]
     if left_out := [path.name for path in files if path not in chosen]:
@@ -136,7 +136,7 @@ def _bedlam_files(root: Path, split: str) -> list[Path]:
 
 @cache
 def t_pose() -> BodyModel:
-    """The body whose T-pose other skeletons are laid onto, and on which movement is measured."""
+    """The body whose T-pose other skeletons are matched to, and on which movement is measured."""
     return load_body("open")
 
 

@@ -17,7 +17,7 @@ from training.datasets.people import DatasetError, People, people_of
 PICTURE_PX = 384
 """Side of the picture that the detector is shown of each person, as in `training.detector_loop`."""
 ROOM = 1.25
-"""Side of that picture over the person's box: the detector wants some surroundings."""
+"""Side of that picture divided by that of the person's box: the detector needs some surroundings."""
 
 
 def load_image(people: People, row: int, folder: Path) -> np.ndarray:
@@ -31,9 +31,9 @@ def load_image(people: People, row: int, folder: Path) -> np.ndarray:
 
 
 def detect(people: People, folder: Path) -> People:
-    """The same people with BlazePose's keypoints and its 3D in the place of whatever detections they had, and their images' sizes.
+    """The same people with BlazePose's keypoints and its 3D in place of any detections they had, and with their images' sizes.
 
-    Everyone is looked for in the box around them, one at a time. Who has no box or is not found has no detections.
+    Everyone is looked for in the box around them, one at a time. People without a box, and people not found, have no detections.
     """
     from training.detector_loop import SingleLook
 
@@ -50,7 +50,7 @@ def detect(people: People, folder: Path) -> People:
         for key, value in zip(found, (uv, confidence, world, image.shape[1::-1])):
             found[key].append(value)
     columns = {key: np.array(values) for key, values in found.items()}
-    # As at run time: a keypoint that is not sure is none.
+    # As at run time: a keypoint with low confidence counts as missing.
     columns["confidence"][columns["confidence"] < settings.min_confidence] = 0
     seen = people_of(
         len(people), image_size=columns["size"], detected_2d=columns["uv"], confidence_detected=columns["confidence"],

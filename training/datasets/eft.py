@@ -2,7 +2,7 @@
 
 {"ver": ..., "data": [{parm_pose (24, 3, 3) rotations, parm_shape (10,), parm_cam (3,), bbox_scale, bbox_center (2,), imageName,
 annotId (COCO), smpltype, joint_validity_openpose18}]} (facebookresearch/eft, docs/README_dataformat.md). imageName is the file's
-name alone. There are no 2D keypoints in it: they are in the data set that the fits are of.
+name without a folder. There are no 2D keypoints in it: they are in the data set that the fits are of.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Keys (eth-ait/emdb, dataset.md), F frames: gender; name; emdb1 and emdb2, which of its evaluations it belongs to; n_frames;
 good_frames_mask (F,); camera: intrinsics (3, 3), extrinsics (F, 4, 4) world to camera, width, height; smpl: poses_root (F, 3),
 poses_body (F, 69), trans (F, 3), betas (10,), in the world; kp2d (F, 24, 2), SMPL's joints projected; bboxes: bboxes (F, 4) x_min,
-y_min, x_max, y_max, invalid_idxs. SMPL's translation before the camera hangs on where the shaped body has its pelvis, which the file
-does not tell: it stays unknown, and evaluation, which moves pelvises onto each other, needs none.
+y_min, x_max, y_max, invalid_idxs. SMPL's translation in the camera's frame depends on where the shaped body has its pelvis, which
+the file does not say: it stays unknown. Evaluation aligns pelvises and does not need it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def sequence_files(root: Path, split: str = "all") -> list[Path]:
 
 
 def read_emdb(path: Path, split: str = "all") -> People:
-    """The good frames of one sequence; nobody where it does not belong to `split`."""
+    """The good frames of one sequence; no people if it does not belong to `split`."""
     file = open_pickle(path, WHAT)
     good = file.need("good_frames_mask", None) > 0
     frames = len(good)

@@ -1,4 +1,4 @@
-"""Arrays of other people's files, checked before anything is made of them."""
+"""Arrays of third-party files, checked before use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from training.datasets.people import DatasetError
 
 
 class Fields:
-    """Arrays by key, of one file; every complaint names the file and the key.
+    """Arrays by key, of one file; every error names the file and the key.
 
-    The first axis of every array asked for with a shape that starts with None must be the same: it counts the people or frames.
+    All arrays requested with a shape that starts with None must have the same first length: it counts the people or frames.
     """
 
     def __init__(self, where: Path | str, arrays: Mapping, what: str):
@@ -44,7 +44,7 @@ class Fields:
         return self.need(key, *shape, kind=kind) if key in self._arrays else None
 
     def value(self, key: str):
-        """What is under `key`, unchecked."""
+        """The content of `key`, unchecked."""
         if key not in self._arrays:
             raise DatasetError(f"{self.where}: no key {key!r}, so this is not {self._what}. It has {self._names()}.")
         return self._arrays[key]
@@ -74,7 +74,7 @@ def _text(shape: tuple) -> str:
 
 
 class LazyArrays(Mapping):
-    """The arrays of an .npz, each read when it is asked for: files of this field reach gigabytes."""
+    """The arrays of an .npz, each read on first access, because such files reach gigabytes."""
 
     def __init__(self, path: Path):
         self._path, self._file = path, np.load(path, allow_pickle=False)

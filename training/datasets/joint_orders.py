@@ -1,8 +1,9 @@
 """The orders of joints that data sets use, and the maps from them onto the canonical keypoints and onto H36M's seventeen.
 
-An order is a tuple of names. Names are the canonical keypoints' (`skeleton.KEYPOINT_NAMES`) where the point is theirs, others where it
-is not: `neck_lsp` and `thorax_mpii` are no keypoints of ours and are dropped, not bent into one. Annotators click hips higher and
-further out than SMPL's hip joints lie; they map onto the hip keypoints, as detectors' hips do, and `H36M_17` keeps captured ones apart.
+An order is a tuple of names. A point that is a canonical keypoint has that keypoint's name (`skeleton.KEYPOINT_NAMES`), any other point a
+name of its own: `neck_lsp` and `thorax_mpii` are not canonical keypoints and are dropped, not turned into one. Annotators click hips
+higher and further out than SMPL's hip joints lie; annotated hips map onto the hip keypoints, as detectors' hips do, and `H36M_17` keeps
+captured ones apart.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ H36M_17 = (
     "pelvis", "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle", "spine_h36m", "neck_lsp",
     "jaw_h36m", "head_h36m", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
 )  # fmt: skip
-"""Rows of the regressor J_regressor_h36m.npy that everybody evaluates with: left before right, other than in Human3.6M's own files
+"""Rows of the regressor J_regressor_h36m.npy that everybody evaluates with: left before right, unlike in Human3.6M's own files
 (nkolot/SPIN: constants.py, H36M_TO_J17; datasets/preprocess/h36m.py, global_idx)."""
 
 SMPL_24 = skeleton.JOINT_NAMES

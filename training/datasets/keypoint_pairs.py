@@ -16,13 +16,13 @@ from training.datasets.place import placed
 
 
 def complete(people: People, shape_space: str) -> np.ndarray:
-    """(N,) bool: who was detected as at run time, and whose pose, place and shape (in the body's own betas) are all known."""
+    """(N,) bool: who has enough detected keypoints for the runtime, and known pose, translation and shape (in the body's own betas)."""
     seen = (people.confidence_detected > 0).sum(axis=1) >= KeypointsConfig().min_keypoints
     return seen & people.poses_known.all(axis=1) & people.transl_known & people.betas_fit(shape_space)
 
 
 def whole(people: People, body: BodyModel) -> People:
-    """Those who are `complete` for this body. Raises DatasetError where nobody is, saying what is lacking."""
+    """The people who are `complete` for this body. Raises DatasetError if nobody is, saying what is lacking."""
     people, shape_space = placed(people, body), body.shape_space
     chosen = people[complete(people, shape_space)]
     if not len(chosen):
@@ -35,7 +35,7 @@ def whole(people: People, body: BodyModel) -> People:
 
 
 def write_pairs(people: People, path: Path, body: BodyModel) -> int:
-    """Write those who are `whole` for this body, return how many."""
+    """Write the people who are `complete` for this body; return how many."""
     from training import detector_loop
 
     chosen = whole(people, body)

@@ -29,7 +29,7 @@ class Motion:
         return len(self.rotmat)
 
     def every(self, fps: float) -> Motion:
-        """At most `fps` frames a second, by leaving frames out."""
+        """About `fps` frames per second, by leaving frames out."""
         step = max(1, round(self.fps / fps))
         return Motion(self.names, self.parents, self.offsets, self.rotmat[::step], self.root[::step], self.fps / step)
 

@@ -17,7 +17,7 @@ import numpy as np
 GENDERS = ("", "neutral", "female", "male")
 """'' where a data set does not say."""
 AXES = ("optical", "y_up")
-"""Of all 3D: a camera's optical frame (x right, y down, z forward), or a world with y up in which the rest pose faces +z."""
+"""Axes of all 3D values: a camera's optical frame (x right, y down, z forward), or a world with y up in which the rest pose faces +z."""
 
 
 class DatasetError(ValueError):
@@ -33,7 +33,7 @@ class People:
     image_size: np.ndarray
     """(N, 2) int32: width, height, pixels; 0 where unknown."""
     turned: np.ndarray
-    """(N,) bool: the file's picture lies on its side; 90 degrees clockwise make it the image that all coordinates are of."""
+    """(N,) bool: the file's picture lies on its side; all coordinates refer to the image turned 90 degrees clockwise."""
     sequence: np.ndarray
     """(N,) str: rows of one person in one clip share it, '' where rows do not follow each other."""
     frame: np.ndarray
@@ -51,7 +51,7 @@ class People:
     confidence_2d: np.ndarray
     """(N, 23) float32 in [0, 1]."""
     detected_2d: np.ndarray
-    """(N, 23, 2) float32, pixels: canonical keypoints as the 2D detector saw them that the data set brings along."""
+    """(N, 23, 2) float32, pixels: canonical keypoints of a 2D detector: from the data set, or from `detect`."""
     confidence_detected: np.ndarray
     """(N, 23) float32 in [0, 1]."""
     detected_3d: np.ndarray
@@ -110,7 +110,7 @@ class People:
         return self.betas_known & (self.shape_space == shape_space)
 
     def summary(self) -> str:
-        """One line: how many people, and of how many what is known."""
+        """One line: how many people, and for how many of them each kind of data is known."""
         known = {
             "images": self.image != "", "2D keypoints": self.confidence_2d.any(1),
             "detections": self.confidence_detected.any(1), "3D keypoints": self.confidence_3d.any(1),
@@ -194,7 +194,7 @@ def join(parts: Sequence[People]) -> People:
 
 
 def save(path: Path, people: People) -> None:
-    """One .npz, whole or not at all; arrays of which nothing is known are left out."""
+    """Write one .npz by atomic rename; arrays of which nothing is known are left out."""
     arrays = {name: getattr(people, name) for name in SHAPES}
     arrays = {name: array for name, array in arrays.items() if name == "image" or not _is_nothing(array)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,9 +219,9 @@ def load(path: Path) -> People:
 
 
 def check_images(people: People, folder: Path, source: str) -> np.ndarray:
-    """(N,) bool: whose image is there. source: file and key that name the images, for the message.
+    """(N,) bool: whose image exists. source: file and key that name the images, for the message.
 
-    Raises DatasetError when not one is.
+    Raises DatasetError when none exists.
     """
     names, inverse = np.unique(people.image, return_inverse=True)
     there = np.array([bool(name) and (folder / str(name)).is_file() for name in names], bool)[inverse]

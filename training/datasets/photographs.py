@@ -18,25 +18,25 @@ from training.datasets.people import DatasetError, load
 from training.image.augment import Picture
 
 HELD_OUT = 20
-"""One in so many pictures, or folders of them, is kept for validation where nothing is drawn."""
+"""One in this many pictures, or folders of pictures, is held out for validation where nothing is drawn."""
 
 
 class Photographs:
-    """Everybody of a prepared file who was detected, and whose pose and betas of this body are known."""
+    """All people of a prepared file who were detected, and whose pose and betas of this body are known."""
 
     def __init__(self, file: Path, folder: Path, body: BodyModel):
         self.people, self.folder, self.body = whole(load(file), body), folder, body
 
     def parted(self) -> tuple[Photographs, Photographs]:
-        """Those to learn from, and one in HELD_OUT to validate on. Where there are enough folders, whole folders: neighbours in a clip
-        are as good as the same picture."""
+        """Split into people to train on, and one in HELD_OUT to validate on. Whole folders are held out if there are enough of them, because
+        neighbouring frames of a clip are nearly the same picture."""
         names = self.people.image
         folders = np.array([str(PurePath(name).parent) for name in names])
         enough = len(np.unique(folders)) >= HELD_OUT
         held_out = np.unique(folders if enough else names, return_inverse=True)[1] % HELD_OUT == 0
         if held_out.all():
             raise DatasetError(
-                "all photographs are one picture: there is nothing to learn from beside what is held out."
+                "all photographs are one picture: none are left to train on beside the held-out ones. Prepare more pictures."
             )
         return self._some(~held_out), self._some(held_out)
 
@@ -58,7 +58,7 @@ class Photographs:
         xy = camera.normalise(people.detected_2d[row])
         confidence, known = people.confidence_detected[row], people.detected_3d_known[row]
         low, high = xy[confidence > 0].min(axis=0), xy[confidence > 0].max(axis=0)
-        # The detector's 3D is along the ray to the person, a picture's along the camera's axes.
+        # The detector's 3D is in axes along the ray to the person, that of a `Picture` in the camera's axes.
         world = people.detected_3d[row] @ axis_to_ray((low + high) / 2).T
         pelvis = self.body.joints(rotmat[None], people.betas[row][None], people.transl[row][None])[0][0, 0]
         return Picture(

@@ -11,7 +11,7 @@ from training.datasets.people import DatasetError
 
 
 class PickledArrays(Mapping):
-    """A pickled dictionary whose values become arrays when asked for: what nobody asks for may be anything harmless."""
+    """A pickled dictionary whose values become arrays on access: values that are never read may be anything harmless."""
 
     def __init__(self, where: Path | str, content: dict):
         self._where, self._content = where, content
@@ -21,7 +21,7 @@ class PickledArrays(Mapping):
             return as_plain(self._content[key])
         except KeyError:
             raise
-        # Whatever else a damaged value provokes: the stand-ins have no errors of their own kind.
+        # A damaged value can raise any exception: the unpickler's stand-in classes define none of their own.
         except Exception as error:
             raise DatasetError(f"{self._where}: {key} cannot be read ({type(error).__name__}: {error}).") from error
 

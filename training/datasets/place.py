@@ -1,4 +1,4 @@
-"""Where people stand whose pose and shape are known and whose place is not: where their keypoints fall onto the annotated ones."""
+"""Solve for the translation of people whose pose and shape are known: their keypoints must project onto the annotated ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from training.datasets.cameras import camera_of
 from training.datasets.people import People
 
 NEAREST_M = 0.3
-"""Nobody is annotated nearer than this: a solution there is none."""
+"""Nobody is annotated nearer than this: a nearer solution is rejected."""
 
 
 def placed(people: People, body: BodyModel) -> People:
-    """The same people, with `transl` solved where it was unknown and pose, betas of this body and enough 2D keypoints are not.
+    """The same people, with `transl` solved where it was unknown, and pose, betas of this body and enough 2D keypoints are known.
 
-    Annotated keypoints count before detected ones. A keypoint at X + t seen at u, v in normalised image coordinates obeys
+    Annotated keypoints take precedence over detected ones. A keypoint at X + t seen at u, v in normalised image coordinates obeys
     (X + t)_x = u (X + t)_z and the same for y: linear in t, solved by least squares weighted with the confidences.
     """
     annotated = people.confidence_2d.any(axis=1, keepdims=True)
@@ -36,7 +36,7 @@ def placed(people: People, body: BodyModel) -> People:
 
 
 def _solve(xyz: np.ndarray, xy: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, bool]:
-    """xyz: (K, 3) of the body at transl 0; xy: (K, 2) normalised; weight: (K,). Returns transl (3,) and whether it is before the camera."""
+    """xyz: (K, 3) of the body at transl 0; xy: (K, 2) normalised; weight: (K,). Returns transl (3,) and whether it is in front of the camera."""
     zero, one = np.zeros_like(weight), np.ones_like(weight)
     rows = np.stack([np.stack([one, zero, -xy[:, 0]], -1), np.stack([zero, one, -xy[:, 1]], -1)])
     right = np.stack([xy[:, 0] * xyz[:, 2] - xyz[:, 0], xy[:, 1] * xyz[:, 2] - xyz[:, 1]])

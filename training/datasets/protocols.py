@@ -1,12 +1,12 @@
-"""How published figures on each benchmark are measured: which joints, how moved onto the truth, in which frames.
+"""How published figures on each benchmark are measured: which joints, how aligned with the truth, in which frames.
 
     h36m-14   regressed from the mesh with J_regressor_h36m.npy, LSP's 14 of its 17; truth likewise, or captured (Human3.6M)
     h36m-17   all 17
     smpl-24   SMPL's joints
 
 The regressor (17 x 6890, `data/J_regressor_h36m.npy` of SPIN's fetch_data.sh) and SMPL's female, male and neutral bodies are under
-licences that forbid us to give them along: they are read from the user's own files. They fit meshes of SMPL's own topology, so a bundle
-for the open body cannot be measured by them; `3dpw-joints` measures any.
+licences that forbid us to redistribute them: they are read from the user's own files. They fit meshes of SMPL's own topology, so a
+bundle for the open body cannot be measured by them; `3dpw-joints` measures any.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Protocol:
     data: str
     """Set and split of `training.prepare`."""
     frames: str
-    """Which of them count; that of the prepared file, which holds no others."""
+    """Which of its frames count; the prepared file holds no others."""
     joints: Literal["h36m-14", "h36m-17", "smpl-24"]
     root: Literal["h36m-pelvis", "pelvis", "mid-hip"]
-    """What is moved onto what before MPJPE and PVE; PA-MPJPE needs none."""
+    """The point that is aligned before MPJPE and PVE; PA-MPJPE needs none."""
     truth: Literal["bodies", "joints_h36m", "joints"]
     """From SMPL parameters with the body of that gender, or captured joints."""
     reports: tuple[str, ...]
@@ -87,7 +87,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Points:
-    """N bodies as a protocol looks at them, metres, any axes, not yet moved onto anything."""
+    """N bodies as a protocol looks at them, metres, any axes, not yet aligned."""
 
     joints: np.ndarray
     """(N, J, 3), in the protocol's order."""
@@ -154,7 +154,7 @@ class Ruler:
         )
 
     def measurable(self, people: People) -> np.ndarray:
-        """(N,) bool: whose truth is whole."""
+        """(N,) bool: whose truth is complete."""
         if self.protocol.truth == "bodies":
             return people.poses_known.all(axis=1) & people.betas_known & (people.gender != "")
         if self.protocol.truth == "joints":
@@ -249,7 +249,7 @@ class GenderedBodies(Mapping):
             if path is None:
                 raise DatasetError(
                     f"no {' or '.join(names)} in {self._folder}: name the folder of your SMPL files with --smpl "
-                    "(smpl.is.tue.mpg.de); truth of this benchmark is a body of that gender."
+                    "(smpl.is.tue.mpg.de); the truth of this benchmark is a body of that gender."
                 )
             self._loaded[gender] = load_body(path)
         return self._loaded[gender]

@@ -3,7 +3,7 @@
 Keys (its readme.txt), P people, F image frames: sequence; poses, P times (F, 72), and trans, P times (F, 3), SMPL in the world;
 betas, P times at least 10; genders, P times m or f; jointPositions, P times (F, 72), SMPL's joints in the world, metres; poses2d, P
 times (F, 3, 18), OpenPose's x, y, confidence; cam_poses (F, 4, 4), world to camera; cam_intrinsics (3, 3); campose_valid, P times
-(F,). Everything is turned into the camera's optical frame here. The pelvis, which SMPL turns about, is where jointPositions says.
+(F,). Everything is turned into the camera's optical frame here. The pelvis, about which SMPL turns the body, is taken from jointPositions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _person(file: Fields, number: int) -> People:
     joints = one.need("jointPositions", frames, 72).reshape(-1, 24, 3)
     turn, shift = cam[:, :3, :3], cam[:, :3, 3]
     joints_cam = np.einsum("nij,nkj->nki", turn, joints) + shift[:, None]
-    # `transl` is where the pelvis ends up less where the shaped rest pose has it, which the world's own `trans` tells.
+    # `transl` is the posed pelvis minus that of the shaped rest pose, which follows from `trans` in the world.
     rest_pelvis = joints[:, 0] - one.need("trans", frames, 3)
     gender = gender_of(one.value("genders"), file.where, "genders")
     name = str(file.value("sequence"))

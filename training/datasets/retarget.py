@@ -1,8 +1,8 @@
-"""Motion capture of another skeleton as SMPL's local rotations.
+"""Retarget motion capture of another skeleton to SMPL's local rotations.
 
-Every SMPL joint follows a joint of the source, from a reference pose in which both stand in a T. The trunk and the head follow
+Every SMPL joint follows a joint of the source, starting from a reference pose in which both stand in a T. The trunk and the head follow
 rigidly: skeletons place their spines, necks and collars too differently for directions to mean anything. The bones of arms and legs point
-exactly where the captured ones do: a constant turn, the smallest there is, takes up what the two T-poses differ by, and where the
+exactly where the captured ones do: the smallest possible constant turn makes up for the difference between the two T-poses, and where the
 source has further joints along a bone (twist joints) the bone is turned onto the line between those that SMPL knows. Twist along a
 bone is the source joint's own.
 """
@@ -29,11 +29,11 @@ NAMES = {
     "elbow": ("radius", "forearm", "lowarm", "lowerarm", "elbow"),
     "wrist": ("wrist", "hand"),
 }  # fmt: skip
-"""How makers of skeletons call the joint at each limb joint's place, after a left or right, the likeliest first: CMU's ASF and BVH,
-Mixamo, 3ds Max's biped, Daz, Unreal, Blender. A shoulder is the collar where there is an arm as well."""
+"""Names that common skeletons give the joint at each limb joint's place, after a left or right, the likeliest first: CMU's ASF and BVH,
+Mixamo, 3ds Max's biped, Daz, Unreal, Blender. A joint named shoulder is the collar where there is an arm as well."""
 HAND_TIPS = ("hand_end", "wrist_end", "fingers", "fingerbase", "handindex1", "handmiddle1")
 FOOT_TIPS = ("foot_end", "ankle_end")
-"""Where the bones of hands point, and of feet without toes, if the source tells."""
+"""Joints to which the bones of hands, and of feet without toes, point, if the source has them."""
 TRUNK = {
     "pelvis": ("hips", "hip", "pelvis", "centerhip", "root"),
     "neck": ("lowerneck", "neck", "neck1", "neck01"),
@@ -61,10 +61,10 @@ REQUIRED = (
 def to_smpl(
     motion: Motion, body: BodyModel, where: str = "motion", reference: str = "rest", sequence: str = ""
 ) -> People:
-    """T frames of SMPL's local rotations in a world with y up; joints that the source has no counterpart of are masked out.
+    """T frames of SMPL's local rotations in a world with y up; joints without a counterpart in the source are masked out.
 
-    body: whose T-pose is SMPL's. where: named in errors. reference: in which pose the source stands as a T, "rest" or
-    "first-frame" (some BVH files have a rest pose that nobody ever stood in, and start with a T).
+    body: whose T-pose is SMPL's. where: named in errors. reference: the pose in which the source stands as a T, "rest" or
+    "first-frame" (some BVH files have an arbitrary rest pose and start with a T).
     """
     source, turns_with = match(motion, where)
     orientation, position = motion.world()
@@ -86,11 +86,11 @@ def to_smpl(
 
 
 def _turns(name: str, source_name: str) -> bool:
-    """Whether a joint's own rotation is told, and not just its place. SMPL's hand joints bend all fingers as one: no source means that."""
+    """Whether the source gives the joint's rotation, not only its place. SMPL's hand joints bend all fingers as one: no source has that."""
     return not name.endswith("hand") and not source_name.endswith("_end")
 
 
-# --- Who is who ------------------------------------------------------------------------------------------------------------
+# --- Matching joints -------------------------------------------------------------------------------------------------------
 
 
 def match(motion: Motion, where: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -101,7 +101,7 @@ def match(motion: Motion, where: str) -> tuple[dict[str, int], dict[str, int]]:
         return next((plain.index(name) for name in names if name in plain), None)
 
     found = {name: find(aliases) for name, aliases in TRUNK.items()}
-    if found["neck"] is None:  # a head on the shoulders: the one joint there is at the neck's place
+    if found["neck"] is None:  # without a neck joint, the head's joint is at the neck's place
         found["neck"], found["head"] = found["head"], None
     turns_with = {}
     for side in ("left", "right"):
@@ -158,7 +158,7 @@ def _spine(motion: Motion, found: dict) -> dict[str, int]:
 
 
 def _upright(at_rest: np.ndarray, source: dict[str, int], where: str) -> np.ndarray:
-    """(3, 3): the turn by quarters after which the reference pose stands with y up and faces +z."""
+    """(3, 3): the turn by multiples of 90 degrees after which the reference pose stands with y up and faces +z."""
     left = at_rest[source["left_hip"]] - at_rest[source["right_hip"]]
     up = at_rest[source["neck"]] - at_rest[source["pelvis"]]
     axes = []
@@ -167,7 +167,7 @@ def _upright(at_rest: np.ndarray, source: dict[str, int], where: str) -> np.ndar
         axis[np.abs(direction).argmax()] = np.sign(direction[np.abs(direction).argmax()])
         axes.append(axis)
     if abs(axes[0] @ axes[1]) > 0.5 or not np.isfinite(at_rest).all():
-        raise DatasetError(f"{where}: nobody stands in its reference pose: hips and neck lie along one line. {_OTHER}")
+        raise DatasetError(f"{where}: its reference pose does not stand: hips and neck lie along one line. {_OTHER}")
     limbs = [("left_hip", "left_ankle", -up), ("right_hip", "right_ankle", -up)]
     for start, end, expected in limbs:
         bone = at_rest[source[end]] - at_rest[source[start]]

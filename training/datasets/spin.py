@@ -1,8 +1,8 @@
 """SPIN-format npz (Kolotouros et al., ICCV 2019): H36M, MPI-INF-3DHP, LSP, MPII, COCO, 3DPW; and CLIFF's pseudo ground truth.
 
 Keys (nkolot/SPIN, datasets/base_dataset.py and preprocess/; CLIFF's readme): imgname; center (N, 2) pixels; scale (N,), box side
-over 200 pixels; part (N, 24, 3), 2D x, y, confidence; S (N, 24, 4), 3D from the pelvis and confidence, metres; pose (N, 72) and
-shape (N, 10) with has_smpl (N,); openpose (N, 25, 3); gender. CLIFF adds global_t (N, 3), SMPL's translation before a camera whose
+divided by 200 pixels; part (N, 24, 3), 2D x, y, confidence; S (N, 24, 4), 3D from the pelvis and confidence, metres; pose (N, 72) and
+shape (N, 10) with has_smpl (N,); openpose (N, 25, 3); gender. CLIFF adds global_t (N, 3), SMPL's translation in the frame of a camera whose
 focal length is focal_l. Only the first three are in every file. All 3D is in the camera's optical frame.
 """
 
@@ -18,7 +18,7 @@ from training.datasets.people import People, people_of
 
 WHAT = "a SPIN-format npz"
 BOX_UNIT_PX = 200
-"""`scale` counts boxes of this side."""
+"""`scale` is the box's side in units of this many pixels."""
 
 
 def read_spin(path: Path) -> People:

@@ -1,4 +1,4 @@
-"""Leaving out frames in which nobody has moved: an hour of standing teaches a minute's worth."""
+"""Leave out frames in which nobody has moved: a network learns little from an hour of standing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.datasets.people import People
 
 
 def moved(people: People, body: BodyModel, distance_m: float) -> np.ndarray:
-    """(N,) bool: frames whose joints lie on average `distance_m` from those of the last frame kept before them, seen from the pelvis.
+    """(N,) bool: frames whose joints lie on average at least `distance_m` from those of the last frame kept before them, seen from the pelvis.
 
     People are the frames of one sequence, in order. The first is always kept.
     """

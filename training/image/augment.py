@@ -1,7 +1,7 @@
-"""One person in one picture, with the truth, and everything that may be done to both at once.
+"""One person in one picture, with the ground truth, and the augmentations of both together.
 
-Turning and mirroring change no pixel: the picture is looked at through a camera that does it, so the crop is sampled once. A roll is
-about the optical axis, where it is exact for the truth in perspective, too.
+Turning and mirroring resample no pixel: they are done by the camera through which the picture is cropped, so the crop is sampled once.
+A roll is about the optical axis, so it is exact for the ground truth under perspective, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Projects(Protocol):
 
 @dataclass(frozen=True)
 class TurnedCamera:
-    """A camera before whose lens the world has been turned or mirrored about the optical axis."""
+    """A camera whose view is turned about the optical axis, or mirrored."""
 
     camera: Projects
     view: np.ndarray
@@ -54,7 +54,7 @@ class Picture:
     """(23,)."""
 
     def turned(self, view: np.ndarray) -> Picture:
-        """Camera and points seen anew; not yet which is left and which is right."""
+        """Camera, root rotation and points after `view`; left and right are not exchanged yet."""
         turn = np.eye(3)
         turn[:2, :2] = view
         rotmat = np.concatenate([(turn @ self.rotmat[0])[None], self.rotmat[1:]])
@@ -65,13 +65,13 @@ class Picture:
 
 
 def roll(picture: Picture, angle_rad: float) -> Picture:
-    """The camera held askew: everything turns clockwise in the image by `angle_rad`."""
+    """Roll the camera: everything turns clockwise in the image by `angle_rad`."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     return picture.turned(np.array([[c, -s], [s, c]]))
 
 
 def flip(picture: Picture) -> Picture:
-    """The picture in a mirror: left limbs become right ones. Bodies are taken to be symmetric."""
+    """Mirror the picture: left limbs become right ones. Bodies are assumed to be symmetric."""
     seen = picture.turned(MIRROR[:2, :2])
     joints, points = list(skeleton.MIRRORED_JOINTS), list(skeleton.MIRRORED_KEYPOINTS)
     rotmat = seen.rotmat[joints] @ MIRROR
@@ -82,21 +82,21 @@ def flip(picture: Picture) -> Picture:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How far training pictures are changed. Probabilities, and standard deviations cut at two of them."""
+    """Augmentation of training pictures: probabilities, and standard deviations of normal numbers that are cut at two deviations."""
 
     flip: float = 0.5
     roll: float = 0.6
     roll_deg: float = 15.0
     scale: float = 0.1
-    """Of the log of the box's size."""
+    """Standard deviation of the log of the box's size."""
     shift: float = 0.05
-    """Of the box's centre, as a fraction of its size."""
+    """Standard deviation of the box's centre, as a fraction of its size."""
     colour: float = 0.2
-    """Of each channel's gain and of the contrast."""
+    """Standard deviation of the log of each channel's gain and of the contrast."""
     grey: float = 0.1
     occlusion: float = 0.4
     occluder: float = 0.6
-    """Size of the largest thing in the way, as a fraction of the crop."""
+    """Size of the largest occluder, as a fraction of the crop."""
 
 
 def turn_randomly(picture: Picture, config: AugmentConfig, rng: np.random.Generator) -> Picture:
@@ -128,7 +128,7 @@ def crop(picture: Picture, box: np.ndarray, crop_px: tuple[int, int]) -> np.ndar
 
 
 def recolour(crop: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Other light, another camera: gain per channel, contrast, now and then no colour at all."""
+    """Simulate other light and other cameras: gain per channel, contrast, now and then no colour at all."""
     if rng.uniform() < config.grey:
         crop = np.repeat(crop.mean(0, keepdims=True), 3, axis=0)
     mean = crop.mean()
@@ -138,7 +138,7 @@ def recolour(crop: np.ndarray, config: AugmentConfig, rng: np.random.Generator) 
 
 
 def occlude(crop: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Something stands in the way: an ellipse or a box, of one colour or of a piece of the same picture seen elsewhere."""
+    """Add an occluder: an ellipse or a box, of one colour or filled with another part of the same crop."""
     import cv2
 
     _, height, width = crop.shape

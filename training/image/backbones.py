@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut; four times as many channels leave as are worked on."""
+    """1x1, 3x3 and 1x1 convolutions around a shortcut; the output has four times as many channels as the 3x3 convolution."""
 
     expansion = 4
 
@@ -77,7 +77,7 @@ def blocks(block: Block, inputs: int, planes: int, count: int, stride: int = 1) 
 
 
 def convolve(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False, relu: bool = True):
-    """The layers convolution, normalisation and, mostly, ReLU; a list, for their places in a Sequential are their names."""
+    """Convolution, normalisation and, unless `relu` is False, ReLU; a list, because their places in a Sequential are their names."""
     layers = [convolution(inputs, outputs, kernel, stride, bias), nn.BatchNorm2d(outputs)]
     return [*layers, nn.ReLU()] if relu else layers
 
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
 
 
 class Fuse(nn.Module):
-    """One module of HRNet: every resolution on its own for four blocks, then each takes from all others."""
+    """One module of HRNet: every resolution on its own for four blocks, then each adds what the others computed."""
 
     def __init__(self, widths: Sequence[int]):
         super().__init__()
@@ -114,7 +114,7 @@ class Fuse(nn.Module):
 
     @staticmethod
     def _path(widths: Sequence[int], source: int, target: int) -> nn.Module:
-        """From one resolution to another: 3x3 convolutions of stride 2 going down, one 1x1 and an enlargement going up."""
+        """From one resolution to another: 3x3 convolutions of stride 2 going down, a 1x1 convolution and upsampling going up."""
         if source == target:
             return nn.Identity()
         if source > target:
@@ -166,7 +166,7 @@ class HrNet(nn.Module):
 
 
 class HrNetPose(HrNet):
-    """All resolutions brought down to the coarsest and put side by side."""
+    """All resolutions downsampled to the coarsest and concatenated."""
 
     def __init__(self, width: int = 48):
         super().__init__(width)

@@ -28,7 +28,7 @@ class ImageModelConfig:
     curvature_rank: int = 48
     """Rank of the learned part of the inner step that couples the state's dimensions."""
     points: ModelConfig = field(default_factory=ModelConfig)
-    """Head fused: the keypoint model that it grows from."""
+    """Head fused: the keypoint model that it starts from."""
 
     @property
     def crop_px(self) -> tuple[int, int]:

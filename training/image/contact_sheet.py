@@ -1,4 +1,4 @@
-"""Looks at, and times, the training pictures that a device draws.
+"""Show, or time, the training pictures that a device draws.
 
 python -m training.image.contact_sheet --sheet sheet.png --keypoints
 python -m training.image.contact_sheet --rate 64 256 1024
@@ -33,11 +33,11 @@ class SheetConfig:
     sheet: Path | None = None
     """Picture to write: a sheet of crops."""
     keypoints: bool = False
-    """Draw what was detected."""
+    """Draw the detected keypoints."""
     rate: tuple[int, ...] = ()
     """Batch sizes at which to measure pictures per second."""
     augment: bool = True
-    """Training pictures; otherwise validation's."""
+    """Pictures as for training; otherwise as for validation."""
     seed: int = 0
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     data: Path = Path("../shared/data/mocap")

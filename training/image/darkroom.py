@@ -1,5 +1,5 @@
-"""What cameras and training do to finished pictures, for a whole batch on its device: twin of `training.image.augment` and of
-`training.render_person.develop`. Pictures are (B, 3, H, W) in [0, 1]."""
+"""Effects of cameras, and augmentation, on finished pictures, for a whole batch on its device: counterpart of `training.image.augment`
+and of `training.render_person.develop`. Pictures are (B, 3, H, W) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LUMINANCE_STEPS = (
     (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
     (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
 )  # fmt: skip
-"""JPEG's quantisation at quality 50 (ITU-T T.81, table K.1); colour is quantised as coarsely as its middle."""
+"""JPEG's quantisation of luminance at quality 50 (ITU-T T.81, table K.1); colour uses 1.5 * max(step, 17)."""
 
 
 def blur(pictures: Tensor, sigma_px: Tensor) -> Tensor:
-    """Gaussian, edges repeated. sigma_px: (B, 2) along x and y, at most about 4; next to 0: none."""
+    """Gaussian blur, edges repeated. sigma_px: (B, 2) along x and y, at most about 4; near 0: no blur."""
     batch, channels, height, width = pictures.shape
     away = torch.arange(BLUR_TAPS, device=pictures.device) - BLUR_TAPS // 2
     taps = torch.exp(-0.5 * (away / sigma_px.clamp_min(0.05).unsqueeze(-1)) ** 2)
@@ -50,12 +50,12 @@ def develop(pictures: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def compress(pictures: Tensor, coarseness: Tensor) -> Tensor:
-    """What JPEG loses. coarseness: (B,), of its quantisation; 1 is quality 50, 0.1 quality 95. Height and width must be multiples of 8."""
+    """Simulate JPEG's losses. coarseness: (B,), of its quantisation; 1 is quality 50, 0.1 quality 95. Height and width must be multiples of 8."""
     wave = torch.arange(8, device=pictures.device)
     dct = 0.5 * torch.cos(math.pi / 8 * wave[:, None] * (wave + 0.5))
     dct[0] /= math.sqrt(2)
     luminance = (pictures * constant(LUMINANCE, pictures.device)[:, None, None]).sum(1, keepdim=True)
-    planes = torch.cat([luminance, pictures[:, ::2] - luminance], 1)  # and how much redder, how much bluer
+    planes = torch.cat([luminance, pictures[:, ::2] - luminance], 1)  # and the differences of red and of blue
     steps = constant(LUMINANCE_STEPS, pictures.device) / 255
     steps = torch.stack([steps, 1.5 * steps.clamp_min(17 / 255), 1.5 * steps.clamp_min(17 / 255)])[:, None, None]
     steps = steps * coarseness[:, None, None, None, None, None]  # (B, 3, 1, 1, 8, 8)
@@ -67,7 +67,7 @@ def compress(pictures: Tensor, coarseness: Tensor) -> Tensor:
 
 
 def recolour(crops: Tensor, config: AugmentConfig, rng: torch.Generator) -> Tensor:
-    """Other light, another camera: gain per channel, contrast, now and then no colour at all."""
+    """Simulate other light and other cameras: gain per channel, contrast, now and then no colour at all."""
     batch = len(crops)
     crops = torch.where(happens(rng, config.grey, batch, 1, 1, 1), crops.mean(1, keepdim=True), crops)
     mean = crops.mean((1, 2, 3), keepdim=True)
@@ -77,7 +77,7 @@ def recolour(crops: Tensor, config: AugmentConfig, rng: torch.Generator) -> Tens
 
 
 def occlude(crops: Tensor, config: AugmentConfig, rng: torch.Generator) -> Tensor:
-    """Something stands in the way: an ellipse or a box, of one colour or of a piece of the crop of somebody else."""
+    """Add an occluder: an ellipse or a box, of one colour or filled with a piece of another person's crop."""
     batch, _, height, width = crops.shape
     size = constant((width, height), crops.device)
     center = uniform(rng, 0, 1, batch, 2) * size

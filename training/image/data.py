@@ -1,4 +1,4 @@
-"""Batches of crops with their truth: made by many processes or on a GPU, the same for the same seed, resumable at any step."""
+"""Batches of crops with their ground truth: made by many processes or on a GPU, the same for the same seed, resumable at any step."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from training.synthesis import Poses
 from training.train import generator
 
 VALIDATION = 128
-"""Pictures; each weighs half a megabyte."""
+"""Pictures at most; each takes half a megabyte."""
 
 
 @dataclass(frozen=True)
 class PicturesConfig:
     backgrounds: Path = Path("../shared/data/render/backgrounds")
-    """Folder of pictures to stand before; your own make the best training for your place."""
+    """Folder of background pictures; pictures of your own site give the best training for it."""
     patterns: Path | None = Path("../shared/data/render/textures")
-    """Folder of pictures to cut cloth from; None: plain and striped only."""
+    """Folder of pictures to cut cloth from; None: only plain cloth and simple patterns such as stripes."""
     workers: int = 2
     """Processes that draw, or read photographs; 0: the training process itself."""
     photographs: Path | None = None
-    """File of `training.prepare --detect`: real people, whose betas are of --body. None: all pictures are drawn."""
+    """File of `training.prepare --detect`: real people, whose betas belong to --body. None: all pictures are drawn."""
     photographs_root: Path = Path(".")
     """Folder that its image paths start from."""
     photographs_share: float = 0.5
-    """Part of each batch. 1: nothing is drawn, for drawing dresses no body but the open one; some photographs are then held out."""
+    """Part of each batch. 1: nothing is drawn, as bodies other than the open one require; some photographs are then held out."""
     renderer: Literal["auto", "cpu", "device"] = "auto"
-    """cpu: `training.image.pictures`, one at a time; device: `training.image.device_pictures`, where the network is; auto: that, on a GPU."""
+    """cpu: `training.image.pictures`, one at a time; device: `training.image.device_pictures`, on the network's device; auto: device on a GPU."""
 
 
 class ImageData:
-    """Where training pictures come from: a device, or processors one at a time. Photographs are always read by the latter."""
+    """Source of training pictures: drawn in batches on a device, or one at a time on the CPU. Photographs are always read on the CPU."""
 
     def __init__(
         self, data: Path, body: str, noise: NoiseConfig, pictures: PicturesConfig, augment: AugmentConfig,
         crop_px: tuple[int, int], device: torch.device | str = "cpu",
     ):  # fmt: skip
-        """device: the network's; samples are there if they are drawn there."""
+        """device: the network's; samples that are drawn on it stay on it."""
         self.device, self.augment, self.crop_px = torch.device(device), augment, crop_px
         body_model = load_body(body)
         self.body, self.kinematics = BodyArrays.of(body_model), ForwardKinematics()
@@ -73,10 +73,10 @@ class ImageData:
             self.photographs, self.held_out = self.photographs.parted()
 
     def _draw(self, data: Path, body: BodyModel, noise: NoiseConfig, pictures: PicturesConfig) -> None:
-        """Make what draws people: nothing else needs motion capture, backgrounds, or a body that can be dressed."""
+        """Set up the renderer. Only drawing needs motion capture, backgrounds, and a body that can be dressed."""
         if body.region is None:
             raise ValueError(
-                f"only the open body can be dressed and drawn, not one of {body.shape_space!r}: --body open, or photographs alone "
+                f"only the open body can be dressed and drawn, not one of {body.shape_space!r}: use --body open, or photographs alone "
                 "(--pictures.photographs FILE --pictures.photographs-share 1)"
             )
         train, val = (Poses.files(data, split) for split in ("train", "val"))
@@ -91,12 +91,12 @@ class ImageData:
         self.studio = Studio(body, noise, DressedRenderer(body, Backgrounds(pictures.backgrounds), patterns))
 
     def shares(self, count: int) -> tuple[int, int, int]:
-        """Of so many samples: photographs, those that processors draw, those that the device draws."""
+        """How many of `count` samples are photographs, drawn on the CPU, and drawn on the device."""
         real = round(count * self.photographs_share)
         return (real, count - real, 0) if self.on_device is None else (real, 0, count - real)
 
     def __call__(self, count: int, rng: torch.Generator) -> ImageSample:
-        """What processors make of `count` training samples, augmented: all of them, or the photographs among them."""
+        """The part of `count` training samples that the CPU makes, augmented: all of them, or only the photographs."""
         real, drawn, _ = self.shares(count)
         pictures = []
         if drawn:
@@ -113,12 +113,12 @@ class ImageData:
         return self._batch(shown)
 
     def by_device(self, count: int, rng: torch.Generator) -> ImageSample:
-        """What the device makes of `count` training samples; the generator is there, too."""
+        """The part of `count` training samples that the device makes; the generator must be on it, too."""
         pick = below(rng, len(self.poses), self.shares(count)[2])
         return self.on_device(self.poses.rotvec[pick], rng)
 
     def validation(self, count: int) -> ImageSample:
-        """Held-out people as they are, the same ones every time; no more than VALIDATION. Photographs where nothing is drawn."""
+        """Held-out people without augmentation, the same ones every time; no more than VALIDATION. Photographs if nothing is drawn."""
         drawn = self.photographs_share < 1
         rng = torch.Generator(self.held_out.rotvec.device if drawn else "cpu").manual_seed(1)
         pick = drawing(torch.randperm, rng)(len(self.held_out))[: min(count, VALIDATION)]
@@ -155,7 +155,7 @@ class ImageData:
 
 
 class _Steps(Dataset):
-    """Processors' part of batch number `step`, whoever makes it."""
+    """The CPU's part of batch number `step`, the same in whichever worker makes it."""
 
     def __init__(self, data: ImageData, count: int, seed: int, rank: int):
         self.data, self.count, self.seed, self.rank = data, count, seed, rank
@@ -167,7 +167,7 @@ class _Steps(Dataset):
 def batches(
     data: ImageData, count: int, seed: int, steps: range, rank: int = 0, workers: int = 0
 ) -> Iterator[ImageSample]:
-    """The batches of these steps, `count` samples each, in order; what a step's batch holds depends on nothing but seed, step and rank."""
+    """The batches of these steps, `count` samples each, in order; what a step's batch holds depends only on seed, step and rank."""
     real, by_processor, by_device = data.shares(count)
     made = None
     if real or by_processor:
@@ -183,7 +183,7 @@ def batches(
 
 
 def _one_thread(worker: int) -> None:
-    """A worker is one core's work; and OpenCV's threads do not survive the fork."""
+    """Keep OpenCV to one thread: a worker is meant for one core, and OpenCV's threads do not survive the fork."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -1,8 +1,8 @@
-"""Synthetic training batches made wholly on one device: people, detections, pictures, crops, truth.
+"""Synthetic training batches made wholly on one device: people, detections, pictures, crops, ground truth.
 
-Pictures are drawn straight into the crop's own pixels, which an ideal camera sees: nothing is resampled. What `training.image.augment` does to
-finished pictures is done here to the scene: the mirror is `augment_pose`'s, a roll turns the person before anything is drawn, and both
-are exact for the truth.
+Pictures are drawn directly in the crop's own pixels, as an ideal camera sees them, so nothing is resampled. What
+`training.image.augment` does to finished pictures is done here to the scene: `augment_pose` mirrors, a roll turns the person before
+anything is drawn, and both are exact for the ground truth.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from training.rotation import rotvec_to_rotmat
 from training.synthesis import Synthesis, random_bodies
 
 CHUNK = 64
-"""People drawn at a time, so that memory stays bounded, at some two GB for crops of 256x192."""
+"""People drawn at a time, so that memory stays bounded, at about 2 GB for crops of 256x192."""
 SUPERSAMPLING = 2
 """Samples along each side of a pixel."""
 SMALLEST_BOX = 0.01
-"""Height in normalised image coordinates. Of somebody of whom one keypoint is seen, which nobody asks about."""
+"""Height in normalised image coordinates, for people with a single visible keypoint, whom the runtime would skip."""
 SIDES = (0, -1), (-1, 0), (1, 0), (0, 1)
-"""Where a picture lies that cuts somebody from below, from the right, from the left, from above."""
+"""Direction from a person to the centre of a picture that cuts them from below, from the right, from the left, from above."""
 BYSTANDER = 0.25
-"""Part of the crops in which somebody else stands behind."""
+"""Part of the crops in which another person stands in the background."""
 
 
 class DevicePictures:
@@ -59,7 +59,7 @@ class DevicePictures:
 
     @torch.no_grad()
     def __call__(self, rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> ImageSample:
-        """rotvec: (B, 24, 3), as `Synthesis` takes it; `augment` varies poses, boxes, colours, and puts things in the way."""
+        """rotvec: (B, 24, 3), as `Synthesis` takes it; `augment` varies poses, boxes, colours, and adds occluders."""
         rotmat, betas, pelvis = random_bodies(rotvec, rng, augment)
         if augment:
             rotmat, pelvis = roll(rotmat, pelvis, self.augment, rng)
@@ -70,7 +70,7 @@ class DevicePictures:
         points, known = self.synthesis.detect_3d(posed.keypoints, (noisy - xy) * pelvis[:, None, 2:], rng)
         frame = random_frame(xy, rng)
         confidence = confidence * inside(noisy, frame)
-        # Of whom too little is detected, nobody would have asked; the true keypoints make a box.
+        # The runtime would skip people with so few detected keypoints: they get the true ones, which make a box.
         unseen = (confidence > 0).sum(1, keepdim=True) < 2
         noisy = torch.where(unseen[..., None], xy, noisy)
         confidence = torch.where(unseen, inside(xy, frame).float(), confidence)
@@ -106,7 +106,7 @@ class DevicePictures:
     def layer(
         self, rotmat: Tensor, betas: Tensor, transl: Tensor, box: Tensor, look: Look, rng: torch.Generator
     ) -> Tensor:
-        """People alone: colour times coverage, and coverage, (B, 4, H, W). transl: (B, 3) metres."""
+        """People without a background: colour times coverage, and coverage, (B, 4, H, W). transl: (B, 3) metres."""
         size = self.crop_px[0] * SUPERSAMPLING, self.crop_px[1] * SUPERSAMPLING
         skinned = self.skin(rotmat, betas, look.thickness_m)
         triangles = project_triangles(in_crop(skinned.vertices + transl[:, None], box, size), self.skin.faces, size)
@@ -125,7 +125,7 @@ class DevicePictures:
         return (torch.lerp(rgb, pattern, opacity[:, None]) * light).clamp(0, 1)
 
     def _within(self, box: Tensor, frame: Tensor) -> Tensor:
-        """(B, 1, H, W): which of the crop's pixels the camera's picture has, as `hmr_ros.crop.crop_people` shows it."""
+        """(B, 1, H, W): which of the crop's pixels lie in the camera's picture; `hmr_ros.crop.crop_people` makes all others black."""
         height, width = self.crop_px
         x = box[:, :1] + ((torch.arange(width, device=box.device) + 0.5) / width - 0.5) * box[:, 2:] * width / height
         y = box[:, 1:2] + ((torch.arange(height, device=box.device) + 0.5) / height - 0.5) * box[:, 2:]
@@ -135,7 +135,7 @@ class DevicePictures:
 
 
 def over(layer: Tensor, picture: Tensor) -> Tensor:
-    """layer: (B, 4, H, W), colour times coverage, and coverage; picture: (B, 3, H, W)."""
+    """Put a layer over a picture. layer: (B, 4, H, W), colour times coverage, and coverage; picture: (B, 3, H, W)."""
     return layer[:, :3] + (1 - layer[:, 3:]) * picture
 
 
@@ -147,7 +147,7 @@ def in_crop(xyz: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def roll(rotmat: Tensor, pelvis: Tensor, config: AugmentConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Some people turned about the optical axis. rotmat: (B, 24, 3, 3); pelvis: (B, 3)."""
+    """Turn some people about the optical axis. rotmat: (B, 24, 3, 3); pelvis: (B, 3)."""
     batch = len(rotmat)
     angle = math.radians(config.roll_deg) * cut_normal(rng, batch, 1) * happens(rng, config.roll, batch, 1)
     turn = rotvec_to_rotmat(angle * constant((0, 0, 1), angle.device))
@@ -156,13 +156,13 @@ def roll(rotmat: Tensor, pelvis: Tensor, config: AugmentConfig, rng: torch.Gener
 
 
 def jitter(box: Tensor, config: AugmentConfig, rng: torch.Generator) -> Tensor:
-    """Boxes (B, 3) as a careless detector places them."""
+    """Boxes (B, 3) with the random errors of a detector."""
     center = box[:, :2] + config.shift * box[:, 2:] * cut_normal(rng, len(box), 2)
     return torch.cat([center, box[:, 2:] * torch.exp(config.scale * cut_normal(rng, len(box), 1))], dim=1)
 
 
 def random_frame(xy: Tensor, rng: torch.Generator) -> Tensor:
-    """Square pictures, each with one person in it or cut by its border: `training.render_person.crop_camera` for many.
+    """Square pictures, each with one person in it or cut by its border: `training.render_person.crop_camera` for a batch.
 
     xy: (B, 23, 2) the true keypoints, normalised image coordinates. Returns their borders (B, 4) in the same: left, top, right, bottom.
     """
@@ -175,7 +175,7 @@ def random_frame(xy: Tensor, rng: torch.Generator) -> Tensor:
     side = uniform(rng, 0, 1, batch, 1)
     toward = constant(SIDES, xy.device)[(side > constant((0.6, 0.75, 0.9), xy.device)).sum(1)]
     most = constant((0.35, 0.5), xy.device)
-    beyond = extent * (0.08 + (most - 0.08) * uniform(rng, 0, 1, batch, 1))  # so much of the person is outside
+    beyond = extent * (0.08 + (most - 0.08) * uniform(rng, 0, 1, batch, 1))  # how much of the person is outside
     cut = middle + toward * (width / 2 - extent / 2 + beyond)
     is_cut = happens(rng, CUT_FRACTION, batch, 1) & (toward != 0)
     center = torch.where(is_cut, cut, center)
@@ -188,7 +188,7 @@ def inside(xy: Tensor, frame: Tensor) -> Tensor:
 
 
 def lighting(normals: Tensor, rng: torch.Generator) -> Tensor:
-    """Brightness where the surface faces: one lamp from above and the camera's side, the sky, the floor. (B, V, 3) to (B, V, 1)."""
+    """Brightness by direction of the surface: one lamp from above and the camera's side, the sky, the floor. (B, V, 3) to (B, V, 1)."""
     batch = len(normals)
     toward = normal(rng, batch, 3) + constant((0, -1, -0.7), normals.device)  # y points down, z away from us
     lamp = torch.nn.functional.normalize(toward, dim=1)

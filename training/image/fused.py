@@ -1,7 +1,7 @@
-"""Keypoints and picture together: a keypoint model that is also shown the person.
+"""Keypoints and picture together: a keypoint model that also sees the person's crop.
 
-The main head reads both. The auxiliary head, whose pseudo ground truth test-time optimisation is held against, reads the picture
-*alone*: so it errs in other ways than the detector, and the dual term brings in what keypoints do not say.
+The main head reads both. The auxiliary head, which gives test-time optimisation its pseudo ground truth, reads the picture *alone*:
+so its errors differ from the detector's, and the dual term adds information that keypoints do not hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FusedEncoder(nn.Module):
         self.picture = ImageEncoder(config)
         self.seen = nn.Sequential(nn.Linear(self.picture.backbone.channels, width), nn.LayerNorm(width))
         self.correct = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
-        nn.init.zeros_(self.correct[-1].weight)  # at first it is the keypoint model
+        nn.init.zeros_(self.correct[-1].weight)  # at first it computes what the keypoint model does
         nn.init.zeros_(self.correct[-1].bias)
 
     def forward(self, crop: Tensor, *seen: Tensor) -> Tensor:
@@ -58,8 +58,8 @@ class FusedMetaHmr(ImageMetaHmr):
         return self.scope.start(both, bbox_info), Auxiliary(guess, reliability)
 
     def load_matching(self, weights: dict[str, Tensor]) -> None:
-        """Weights of a fused model, or of the keypoint model that it is to grow from; the latter's auxiliary head, which read
-        keypoints, is not used."""
+        """Load the weights of a fused model, or of the keypoint model to start from, whose auxiliary head is not used because it reads
+        keypoints."""
         if any(name.startswith("encoder.points.") for name in weights):
             super().load_matching(weights)
             return
@@ -68,7 +68,7 @@ class FusedMetaHmr(ImageMetaHmr):
         own = self.state_dict()
         if wrong := sorted(n for n, v in grown.items() if n not in own or own[n].shape != v.shape):
             raise ValueError(
-                f"these weights are no keypoint model of this architecture: {', '.join(wrong[:5])} differ; see --model.points"
+                f"these weights are not of a keypoint model of this architecture: {', '.join(wrong[:5])} differ; set --model.points to match"
             )
         self.load_state_dict(grown, strict=False)
 

@@ -1,8 +1,8 @@
-"""The iterative SMPL head of HMR and CLIFF, and its camera read into ours.
+"""The iterative SMPL head of HMR and CLIFF, and the conversion of its camera to ours.
 
-The published camera (s, tx, ty) is weak perspective in the crop: `transl` = (tx, ty) + the box's centre carried to the depth
+The published camera (s, tx, ty) is weak perspective in the crop: `transl` = (tx, ty) + the box's centre at the depth
 2 / (s * size), all in normalised image coordinates (CLIFF, Li et al., ECCV 2022, section 3.2, divided by the focal length). For
-HMR, which never hears of the full image, it is read in the same way; only its idea of perspective is wrong then.
+HMR, which does not know the full image, it is read in the same way, but its perspective is wrong then.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from training.rotation import rot6d_to_rotmat
 
 HIDDEN = 1024
 SMALLEST_SCALE = 0.1
-"""Of the weak-perspective camera; smaller ones bend towards zero and never reach it."""
+"""Of the weak-perspective camera; smaller scales are bent so that they never reach zero (`positive`)."""
 
 
 class Published(NamedTuple):
-    """What the network says, as published."""
+    """The network's output, in the published format."""
 
     pose: Tensor
     """(B, 144): 24 rotations, each a 3x2 matrix row by row."""
@@ -36,7 +36,7 @@ class Published(NamedTuple):
 
 
 class IterativeHead(nn.Module):
-    """Corrects a body, from the mean one on, a few times (iterative error feedback). Its layers are linear throughout."""
+    """Corrects a body a few times, starting from the mean one (iterative error feedback). It has no nonlinear layers."""
 
     def __init__(self, features: int, kind: Head, iterations: int):
         super().__init__()
@@ -52,7 +52,7 @@ class IterativeHead(nn.Module):
             nn.init.xavier_uniform_(layer.weight, gain=0.01)
             nn.init.zeros_(layer.bias)
         upright = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(skeleton.NUM_JOINTS)
-        upright[3] = -1  # the root, in a camera whose y points down
+        upright[3] = -1  # the root's, in a camera whose y points down
         self.register_buffer("init_pose", upright[None])
         self.register_buffer("init_shape", torch.zeros(1, BETAS))
         self.register_buffer("init_cam", torch.tensor([[0.9, 0, 0]]))
@@ -69,7 +69,7 @@ class IterativeHead(nn.Module):
 
 
 def cliff_bbox_info(bbox_info: Tensor) -> Tensor:
-    """Our box (centre x, y, size; normalised image coordinates) in the numbers CLIFF's weights were trained with. (B, 3)."""
+    """Our box (centre x, y, size; normalised image coordinates) in the units CLIFF's weights were trained with. (B, 3)."""
     center, size = bbox_info.split([2, 1], dim=-1)
     return torch.cat([2.8 * center, (size - 0.24) / 0.06], dim=-1)
 
@@ -77,7 +77,7 @@ def cliff_bbox_info(bbox_info: Tensor) -> Tensor:
 def to_prediction(published: Published, bbox_info: Tensor, body: BodyArrays) -> Tensor:
     """The same body as a prediction vector of `training.model`, (B, 157): 6D column by column, and the pelvis in the image.
 
-    Columns are made orthonormal, since a step of adaptation turns a rotation by the less the longer they are.
+    Columns are made orthonormal, because the longer they are, the less a step of adaptation turns the rotation.
     """
     columns = published.pose.unflatten(-1, (skeleton.NUM_JOINTS, 3, 2)).transpose(-1, -2).flatten(-2)
     pose = rot6d_to_rotmat(columns).transpose(-1, -2).split([2, 1], dim=-2)[0].flatten(1)
@@ -87,12 +87,12 @@ def to_prediction(published: Published, bbox_info: Tensor, body: BodyArrays) -> 
     pelvis_xy, z = (transl + rest).split([2, 1], dim=-1)
     z = z.clamp_min(NEAR_M)
     scale = 2 / (z * size)
-    raw_scale = scale + torch.log(-torch.expm1(-scale)) - 0.5413  # softplus undone, see MetaHmr.unpack
+    raw_scale = scale + torch.log(-torch.expm1(-scale)) - 0.5413  # inverse of softplus, see MetaHmr.unpack
     return torch.cat([pose, published.betas, raw_scale, (pelvis_xy / z - center) / (size / 2)], dim=-1)
 
 
 def published_transl(camera: Tensor, bbox_info: Tensor) -> Tensor:
-    """(s, tx, ty) of a crop as `transl` before the full camera, (B, 3) metres."""
+    """(s, tx, ty) of a crop as `transl` in the frame of the full camera, (B, 3) metres."""
     center, size = bbox_info.split([2, 1], dim=-1)
     scale, shift = camera.split([1, 2], dim=-1)
     z = 2 / (positive(scale) * size)
@@ -100,6 +100,7 @@ def published_transl(camera: Tensor, bbox_info: Tensor) -> Tensor:
 
 
 def positive(scale: Tensor) -> Tensor:
-    """The scale itself, as long as it is sane; below, a hyperbola of the same value and slope, so that training can get back."""
+    """The scale itself, if above SMALLEST_SCALE; below, a hyperbola that joins it with the same value and slope, so that training can
+    recover."""
     bent = SMALLEST_SCALE / (2 - (scale / SMALLEST_SCALE).clamp_max(1))
     return torch.where(scale > SMALLEST_SCALE, scale, bent)

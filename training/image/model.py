@@ -1,4 +1,4 @@
-"""The meta-regressor on images: MetaHmr with a backbone for its encoder and the published heads for its own.
+"""The meta-regressor on images: MetaHmr with a backbone as its encoder and the published heads in place of its own.
 
 What adaptation moves is the prediction itself (scope `latent`), so the inner loop, the objective and the graphs `adapt` and `readout` are
 those of the keypoint model, unchanged.
@@ -65,7 +65,7 @@ class ImageMetaHmr(MetaHmr):
 
     @property
     def backbone(self) -> nn.Module:
-        """That of the main network: what public weights are for."""
+        """That of the main network, into which public weights are loaded."""
         return self.encoder.backbone
 
     def encode(self, crop: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Synthetic pictures to train on: motion capture on our body, dressed, lit, before photographs, and seen by a careless detector.
+"""Synthetic pictures to train on: motion capture on our body, dressed, lit, in front of photographs, and seen by a simulated detector.
 
 Clothes are painted onto the body: colours, stripes, and cloth cut from pictures of a folder. Loose garments, hair that stands out and
-things held in hands are not made. Rendering is OpenCV's on the CPU, one picture at a time and core.
+things held in hands are not modelled. Pictures are rendered with OpenCV on the CPU, one at a time per core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Patterns:
         self.backgrounds = Backgrounds(folder)
 
     def paint(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Colours of cloth hung flat before points of the body, (P, 3) metres, repeating every half metre or so. (P, 3) float32 RGB."""
+        """Colours of flat cloth projected onto points of the body, (P, 3) metres, repeating every half metre or so. (P, 3) float32 RGB."""
         cloth = self.backgrounds.draw(PATTERN_PX, rng).astype(np.float32)
         angle = rng.uniform(0, 2 * np.pi)
         along = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / rng.uniform(0.3, 0.8)
@@ -41,7 +41,7 @@ class Patterns:
 
 
 class DressedRenderer(PersonRenderer):
-    """Now and then, cloth with a pattern."""
+    """Gives some of the people patterned clothes."""
 
     def __init__(self, body: BodyModel, backgrounds: Backgrounds, patterns: Patterns | None = None):
         super().__init__(body, backgrounds)
@@ -84,7 +84,7 @@ class Studio:
         camera = crop_camera(xy, rng, SIDE_PX)
         image = self.renderer(rotmat, betas, transl, camera, rng)
         confidence = np.where(inside(noisy, camera), confidence, 0)
-        if (confidence > 0).sum() < 2:  # nobody would have asked about them; the true keypoints make a box
+        if (confidence > 0).sum() < 2:  # the runtime would skip them; the true keypoints make a box
             noisy, confidence = xy, inside(xy, camera).astype(np.float32)
         return Picture(image, camera, rotmat, betas, pelvis, noisy, confidence, world, confidence_3d)
 

@@ -1,11 +1,11 @@
 """Which triangle is seen in each pixel: a z-buffer for many meshes of one topology at once, in plain torch, on any device.
 
-A body's triangles are tiny in a crop, but not all of them, and not from close by. So the rectangle around each is cut into blocks of a
-few pixels, as many as it needs, and all pixels of all blocks are tried at once. How many blocks there are is the one number that the
-processor has to wait for; in return nothing has a limit, and triangles that are not seen cost nothing. The nearest wins through an atomic
-maximum over (1 / depth, triangle) packed into 64 bits: the same result in whatever order threads come.
+Most of a body's triangles are tiny in a crop, but some are not, above all from close by. So the rectangle around each is cut into as
+many blocks of a few pixels as it needs, and all pixels of all blocks are tested at once. The number of blocks is the only value that
+the CPU has to wait for; in return there are no limits, and triangles that are not seen cost nothing. The nearest triangle wins by an
+atomic maximum over (1 / depth, triangle) packed into 64 bits: the result does not depend on the order of threads.
 
-Pixel centres have whole coordinates; depth is along the optical axis.
+Pixel centres have integer coordinates; depth is along the optical axis.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def rasterise(triangles: Triangles, size: tuple[int, int]) -> Tensor:
     number = torch.arange(total, device=each.device) - (before - each)[row]  # of the block in its triangle
     low = triangles.low.flatten(0, 1)[row]
     step = torch.arange(BLOCK_PX, device=each.device)
-    # A block that reaches beyond the picture tries the pixels of the border again.
+    # A block that reaches beyond the picture tests the pixels of the border again.
     u = (low[:, :1] + number.remainder(across[row])[:, None] * BLOCK_PX + step).clamp_max(width - 1)
     v = (low[:, 1:] + number.div(across[row], rounding_mode="floor")[:, None] * BLOCK_PX + step).clamp_max(height - 1)
     u0, v0, u_first, v_first, u_second, v_second, w0, w1, w2 = (
@@ -100,11 +100,11 @@ class Fragments(NamedTuple):
     face: Tensor
     """(P,) int64: triangle."""
     weights: Tensor
-    """(P, 3): where on its triangle, exact in perspective; rows sum to 1."""
+    """(P, 3): perspective-correct barycentric coordinates on its triangle; rows sum to 1."""
 
 
 def fragments(triangles: Triangles, face: Tensor) -> Fragments:
-    """face: (B, H, W), of `rasterise`. Asks the device how many there are: most of a picture is background."""
+    """face: (B, H, W), of `rasterise`. Waits for the device to count them, which pays because most of a picture is background."""
     _, height, width = face.shape
     pixel = (face.flatten() >= 0).nonzero().squeeze(1)
     person = pixel.div(height * width, rounding_mode="floor")
@@ -115,7 +115,7 @@ def fragments(triangles: Triangles, face: Tensor) -> Fragments:
     y = pixel.div(width, rounding_mode="floor").remainder(height) - v0
     first, second = 1 + u_first * x + v_first * y, u_second * x + v_second * y
     flat = torch.stack([first, second, 1 - first - second], dim=1)
-    weights = flat * planes[:, 6:]  # what is linear in the picture is everything divided by depth
+    weights = flat * planes[:, 6:]  # a value divided by depth is linear in the picture
     return Fragments(pixel, person, which, weights / weights.sum(1, keepdim=True))
 
 

@@ -1,4 +1,4 @@
-"""Photographs to stand before and cloth to wear, held on the device as one tensor each."""
+"""Background photographs and patterned cloth, held on the device as one tensor each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from training.render_person import Backgrounds, read_picture
 
 SIDE_PX = 320
 MAX_SQUARES = 8192
-"""Of backgrounds that are kept: 2.5 GB."""
+"""Squares of background that are kept at most: 2.5 GB."""
 PIECE_PX = 128
 PIECES_EACH = 24
 """Pieces of cloth cut from each picture."""
 WOVEN = 192
-"""Pieces of stripes, checks and dots."""
+"""Generated pieces of cloth: stripes, checks and dots."""
 
 
 def load_squares(folder: Path) -> np.ndarray:
@@ -64,7 +64,7 @@ def _weave(rng: np.random.Generator) -> np.ndarray:
 
 
 class Scenery:
-    """Backgrounds and cloth of one device."""
+    """Backgrounds and cloth on one device."""
 
     def __init__(self, backgrounds: Path, patterns: Path | None, device: torch.device):
         self.squares = torch.from_numpy(load_squares(backgrounds)).permute(0, 3, 1, 2).contiguous().to(device)

@@ -1,4 +1,4 @@
-"""The whole mesh of many bodies at once: `hmr_ros.body_model.BodyModel.vertices` in torch, with normals and room for clothes."""
+"""The whole mesh of many bodies at once: `hmr_ros.body_model.BodyModel.vertices` in torch, with normals and an offset for clothes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Skin:
         rest = self.J_template + (betas @ self.J_shapedirs).reshape(batch, -1, 3)
         motion = torch.cat(self._forward_kinematics(rotmat, rest.unsqueeze(-1)), dim=-1)
         turn, shift = (self.weights @ motion.flatten(2)).unflatten(2, (3, 4)).split([3, 1], dim=-1)
-        # Sums of products: half a million 3x3 matrices are slow as matrices.
+        # Sums of products, because matrix products of half a million 3x3 matrices are slow.
         vertices = (turn * shaped.unsqueeze(-2)).sum(-1) + shift.squeeze(-1)
         normals = (turn * self.normals.unsqueeze(-2)).sum(-1)
         return Skinned(vertices, torch.nn.functional.normalize(normals, dim=-1))
@@ -71,7 +71,7 @@ def tree_levels() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Means of the faces' around each vertex, (V, 3) float32, unit. vertices: (V, 3); faces: (F, 3)."""
+    """Mean normal of the faces around each vertex, (V, 3) float32, unit. vertices: (V, 3); faces: (F, 3)."""
     normals = np.zeros_like(vertices)
     for corner in faces.T:
         np.add.at(normals, corner, face_normals(vertices[faces]))

@@ -26,14 +26,14 @@ from training.processes import Processes, processes
 from training.train import Interruption, Run, descend, generator, make_model, set_up
 
 DROPOUT_STREAM = 1 << 16
-"""Of the randomness of a step; lower ones draw samples."""
+"""Random stream for dropout (see `generator`); lower numbers are the streams that draw samples."""
 
 
 @dataclass(frozen=True)
 class ImageTrainConfig(TrainConfig):
     out: Path = Path("runs/image")
     weights: Path | None = None
-    """Public weights of the backbone, e.g. torchvision's ResNet-50 or HRNet-W48 pose; None: start from nothing."""
+    """Public weights of the backbone, e.g. torchvision's ResNet-50 or HRNet-W48 pose; None: start from random weights."""
     steps: int = 100_000
     batch: int = 64
     learning_rate: float = 1e-4
@@ -45,7 +45,7 @@ class ImageTrainConfig(TrainConfig):
 class ImageRun(Run):
     @property
     def can_be_captured(self) -> bool:
-        return super().can_be_captured and not self.drops_out  # a replay would drop the same ones for ever
+        return super().can_be_captured and not self.drops_out  # a replay would always drop the same units
 
     @property
     def drops_out(self) -> bool:
@@ -64,7 +64,7 @@ class ImageRun(Run):
 
 
 def train(config: ImageTrainConfig) -> Path:
-    """Train until `config.steps`; returns the checkpoint's path. Interrupted, the same call goes on."""
+    """Train until `config.steps`; returns the checkpoint's path. After an interruption, the same call continues."""
     set_up(config)
     with processes(config.device) as group, Interruption() as interruption:
         pictures = config.pictures

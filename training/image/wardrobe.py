@@ -1,7 +1,8 @@
-"""What people look like: skin, hair and clothes of a whole batch, as values of the body's vertices. Twin of `training.render_person` for devices.
+"""What people look like: skin, hair and clothes of a whole batch, as values of the body's vertices. Counterpart of
+`training.render_person` on a device.
 
-Every vertex belongs to one layer, such as the sleeves; a person is a colour, a pattern and a thickness for each layer. Clothes and hair
-stand out from the skin along its normals, uneven and cut off at their hems. Not made: skirts and coats, hair below the neck, things in hands.
+Every vertex belongs to one layer, such as the sleeves; a person has a colour, a pattern and a thickness for each layer. Clothes and hair
+stand out from the skin along its normals, uneven and cut off at their hems. Not modelled: skirts and coats, hair below the neck, things in hands.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LAYERS = (
 )  # fmt: skip
 CLOTH, UPPER, LOWER = ("shirt", "sleeves", "trousers", "shins", "shoes"), ("shirt", "sleeves"), ("trousers", "shins")
 LOOSEST_M = 0.035
-"""Clothes and hair stand out so far at most."""
+"""How far clothes and hair stand out from the skin at most."""
 
 
 class Look(NamedTuple):
@@ -124,14 +125,14 @@ class Wardrobe:
         return colours, opacity, thickness
 
     def _on_cloth(self, batch: int, rng: torch.Generator) -> Tensor:
-        """Cloth hung flat before the body, at an angle, and leaning so that it is not seen edge-on at the sides. (B, V, 2)."""
+        """Coordinates of vertices on flat cloth in front of the body, turned, and tilted so that it is not edge-on at the sides. (B, V, 2)."""
         angle = uniform(rng, 0, 2 * math.pi, batch)
         along = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1)
         lean = uniform(rng, -0.7, 0.7, batch, 1, 2)
         return self.points @ (torch.cat([along.reshape(-1, 2, 2), lean], 1) / uniform(rng, 0.3, 0.8, batch, 1, 1))
 
     def _ripples(self, batch: int, rng: torch.Generator, shortest_m: float, longest_m: float, waves: int = 4) -> Tensor:
-        """Something smooth and random over the body, about -1 to 1. (B, V)."""
+        """A smooth random function over the body, about -1 to 1. (B, V)."""
         towards = torch.nn.functional.normalize(normal(rng, batch, waves, 3), dim=-1)
         length = torch.exp(uniform(rng, math.log(shortest_m), math.log(longest_m), batch, waves, 1))
         phase = uniform(rng, 0, 2 * math.pi, batch, waves, 1)

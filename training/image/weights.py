@@ -1,4 +1,4 @@
-"""Public weights into a backbone: torchvision's ResNets, HRNet for ImageNet or COCO keypoints."""
+"""Load public weights into a backbone: torchvision's ResNets, HRNet for ImageNet or COCO keypoints."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ class Loaded:
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> Loaded:
-    """Copy what `path` has under the backbone's names. Raises ValueError when shapes differ, or next to nothing matches."""
+    """Copy what `path` has under the backbone's names. Raises ValueError when shapes differ, or less than half matches."""
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path.resolve()}")
+        raise FileNotFoundError(f"no weights at {path.resolve()}: give --weights the file of the backbone's weights")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than tensors and plain values, and is not opened ({error})") from None
+        raise ValueError(
+            f"{path} holds more than tensors and plain values, and is not opened ({error}): save its state dict alone"
+        ) from None
     for wrapper in WRAPPERS:
         saved = saved.get(wrapper, saved)
     own = backbone.state_dict()

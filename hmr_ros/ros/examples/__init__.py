@@ -1,1 +1,1 @@
-"""Small nodes to start one's own from: each reads the node's topics and does one thing with them."""
+"""Small nodes to start your own from: each reads the node's topics and does one thing with them."""

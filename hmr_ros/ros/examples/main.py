@@ -1,4 +1,4 @@
-"""What every example's `main` does, and the one conversion they share."""
+"""What the example nodes share: running until a signal, and reading ~/poses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hmr_ros.skeleton import NUM_JOINTS
 
 
 def run(make_node: Callable[[], Node]) -> int:
-    """Spin until SIGINT or SIGTERM. Returns the exit status: 1 when a parameter cannot work."""
+    """Spin until SIGINT or SIGTERM. Returns the exit status: 1 when a parameter is invalid."""
     rclpy.init()
     node = None
     try:
         node = make_node()
         rclpy.spin(node)
     except (ValueError, ParameterException) as error:
-        hint = "; a whole number needs its decimal point, as in 2.0" if isinstance(error, ParameterException) else ""
+        hint = "; a whole number needs a decimal point, as in 2.0" if isinstance(error, ParameterException) else ""
         print(f"{error}{hint}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

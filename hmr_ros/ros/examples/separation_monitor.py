@@ -1,7 +1,7 @@
 """Slows a robot near people:  ros2 run hmr_ros separation_monitor --ros-args -p link_frames:="[base_link, elbow, tool0]"
 
 NOT a safety function, see `hmr_ros.examples.separation`. Publishes `~/distance` (m) and `~/speed_scale` (0 to 1), both
-std_msgs/Float64, for every message of hmr/poses, and 0 at 10 Hz while none comes.
+std_msgs/Float64, for every message of hmr/poses. While none comes or the robot is not located: `~/speed_scale` 0 at 10 Hz.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SeparationMonitor(Node):
         self._links = self.declare_parameter("link_frames", [""]).value  # along the arm, from its base
         self._points = self.declare_parameter(
             "link_points_m", [float("nan")]
-        ).value  # x y z x y z..., instead of frames
+        ).value  # x y z x y z..., instead of link_frames
         self._radius = self.declare_parameter("link_radius_m", 0.1).value
         self._stop = self.declare_parameter("stop_distance_m", 0.5).value
         self._slow = self.declare_parameter("slow_distance_m", 1.5).value
@@ -44,7 +44,7 @@ class SeparationMonitor(Node):
         self._scale = self.create_publisher(Float64, "~/speed_scale", 1)
         self.create_subscription(PoseArray, "hmr/poses", self._on_poses, 1)
         self.create_timer(0.1, self._watch, clock=self._steady)
-        self.get_logger().warning("this is an example and no safety-rated function: never rely on it to protect people")
+        self.get_logger().warning("an example, not a safety-rated function: never rely on it to protect people")
 
     def _listen_to_tf(self):
         try:
@@ -57,28 +57,28 @@ class SeparationMonitor(Node):
     def _on_poses(self, message: PoseArray) -> None:
         links = self._robot(message)
         if links is None:
-            return  # the robot's place is not known: the watch stops it
+            return  # the robot's position is not known: _watch stops it
         self._heard = self._steady.now()
-        # A person may have come nearer since the picture was taken.
+        # A person may have come nearer since the image was taken.
         age_s = max(0.0, (self.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds / 1e9)
         distance = closest_m(joints_of(message)[0], links, self._radius) - self._walk * age_s
         self._distance.publish(Float64(data=distance))
         self._scale.publish(Float64(data=speed_scale(distance, self._stop, self._slow)))
 
     def _robot(self, message: PoseArray) -> np.ndarray | None:
-        """(L, 3) metres, the link frames in the frame of the poses; None where tf does not know."""
+        """(L, 3) metres, the link frames in the frame of the poses; None where tf does not know them."""
         if self._tf is None:
             return np.array(self._points).reshape(-1, 3)
-        where = []  # now, not when the picture was taken: it is the robot of now that must not be near
+        where = []  # now, not when the image was taken: people must not be near where the robot is now
         for frame in self._links:
             try:
                 found = self._tf[0].lookup_transform(message.header.frame_id, frame, Time())
             except Exception as error:  # tf2's exceptions have no common base in every distribution
                 self._warn_lost(str(error))
                 return None
-            stamp_ns = Time.from_msg(found.header.stamp).nanoseconds  # 0: it never moves
+            stamp_ns = Time.from_msg(found.header.stamp).nanoseconds  # 0: a static transform
             if stamp_ns and self.get_clock().now().nanoseconds - stamp_ns > self._timeout_s * 1e9:
-                self._warn_lost(f"tf last knew of {frame} more than {self._timeout_s} s ago")
+                self._warn_lost(f"the newest transform of {frame} is more than {self._timeout_s} s old")
                 return None
             place = found.transform.translation
             where.append((place.x, place.y, place.z))

@@ -1,6 +1,6 @@
 """Reads ~/smpl into numpy and prints a line per person:  ros2 run hmr_ros smpl_listener
 
-`read_people` is the part to take away: it needs nothing but sensor_msgs_py, which every ROS 2 install has.
+`read_people` is the part to copy: it needs nothing but sensor_msgs_py, which every ROS 2 installation has.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read_people(cloud: PointCloud2) -> dict[str, np.ndarray]:
 
 
 def _columns(points: np.ndarray, name: str, count: int) -> np.ndarray:
-    """sensor_msgs_py makes a column of each number of a field: betas_0, betas_1..."""
+    """Joins the columns of a field: sensor_msgs_py makes one for each of its numbers, betas_0, betas_1..."""
     return points[name] if count == 1 else np.stack([points[f"{name}_{i}"] for i in range(count)], axis=-1)
 
 

@@ -1,6 +1,6 @@
 """Moves the arms of assets/examples/two_arm.urdf as the nearest person does:  ros2 run hmr_ros upper_body_retarget
 
-Publishes `joint_states` (sensor_msgs/JointState) for robot_state_publisher or a controller, stamped as the picture was.
+Publishes `joint_states` (sensor_msgs/JointState) for robot_state_publisher or a controller, with the image's stamp.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UpperBodyRetarget(Node):
         self.create_subscription(PoseArray, "hmr/poses", self._on_poses, 1)
 
     def _on_poses(self, message: PoseArray) -> None:
-        """Nobody there: the arms stay as they are."""
+        """While nobody is seen, the arms stay as they are."""
         positions, orientations = joints_of(message)
         stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
         passed_s = 0.0 if self._stamp_ns is None else (stamp_ns - self._stamp_ns) / 1e9
