@@ -39,4 +39,4 @@ def test_without_ros_a_command_says_what_it_needs(name, target, monkeypatch, cap
 def test_with_ros_it_is_the_real_one():
     code = "import sys; from hmr_ros import commands; sys.argv = ['camera_publisher', '--help']; sys.exit(commands.camera_publisher())"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert told.returncode == 0 and "A camera that plays a file" in told.stdout
+    assert told.returncode == 0 and "real camera as `image`" in told.stdout

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hmr_ros.keypoints.blazepose_landmarks import UNWANTED
 from hmr_ros.keypoints.blazepose_models import find_models
-from hmr_ros.keypoints.litert import LiteRtModel, Operator, Parts, take_apart
+from hmr_ros.keypoints.litert import LiteRtModel
+from training.tflite_parts import Operator, Parts, take_apart
 
 OPSET = 17
 """The newest that TensorRT 8.6 reads."""

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from hmr_ros.frames import RigidTransform, move_person
 from hmr_ros.ros.node_config import NodeConfig
-from hmr_ros.types import Person
+from hmr_ros.types import BACK_S, Person
 
 
 class Lookup(Protocol):
@@ -31,8 +31,6 @@ class Lookup(Protocol):
 
 _RETRY_S = 1.0
 """Minimum time between waits for a transform that was missing last time. Otherwise one that never comes would delay every frame."""
-_JUMP_NS = 1_000_000_000
-"""Stamps that go back by more than this are from a recording that started again."""
 
 
 class TransformUnavailable(Exception):
@@ -94,7 +92,7 @@ class OutputFrame:
 
     def _clear_after_a_jump(self, stamp_ns: int) -> None:
         """tf2 refuses transforms older than those it has. Uncleared, it would refuse all of a looped recording up to its previous end."""
-        if stamp_ns < self._last_stamp_ns - _JUMP_NS:
+        if stamp_ns < self._last_stamp_ns - BACK_S * 1e9:
             self._lookup.clear()
         self._last_stamp_ns = stamp_ns
 

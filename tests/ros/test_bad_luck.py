@@ -17,8 +17,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE, ROOT, NodeProcess
 from rclpy.serialization import serialize_message
+from ros_graph import FAKE_NODE, ROOT, NodeProcess
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from test_node import QUICK, Camera, picture
 

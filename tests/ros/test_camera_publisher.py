@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import NodeProcess, Probe
 from rclpy.qos import QoSProfile
+from ros_graph import NodeProcess, Probe
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from hmr_ros.media import write_image

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import ROOT
+from ros_graph import ROOT
 
 from hmr_ros.media import DEMO_CLIP, VideoWriter, open_media
 from hmr_ros.ros.deadline_run import assess, cpu_load, plot

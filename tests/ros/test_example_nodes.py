@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE, NodeProcess
 from fake_node import OK, person
 from geometry_msgs.msg import PoseArray
+from ros_graph import FAKE_NODE, NodeProcess
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64, Header
 

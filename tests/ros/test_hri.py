@@ -14,8 +14,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE
 from fake_node import person
+from ros_graph import FAKE_NODE
 from std_msgs.msg import Header, String
 from test_node import Camera, picture
 

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import ROOT, Probe
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_graph import ROOT, Probe
 from sensor_msgs.msg import Image
 
 from hmr_ros.ros.demo import camera_environment

@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE, Probe
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fake_node import CRASH, LOSE, OK, SLOW
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_graph import FAKE_NODE, Probe
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, MultiDOFJointState, PointCloud2
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker, MarkerArray

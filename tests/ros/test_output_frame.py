@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE
 from fake_node import person
 from geometry_msgs.msg import TransformStamped
+from ros_graph import FAKE_NODE
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from test_node import Camera, picture

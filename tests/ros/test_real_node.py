@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import REAL_NODE, ROOT
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
+from ros_graph import REAL_NODE, ROOT
 from sensor_msgs.msg import CameraInfo, Image, MultiDOFJointState, PointCloud2
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker, MarkerArray

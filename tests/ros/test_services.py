@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE
 from rclpy.qos import ReliabilityPolicy
+from ros_graph import FAKE_NODE
 from sensor_msgs.msg import PointCloud2
 from test_node import Camera, picture
 

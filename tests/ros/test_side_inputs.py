@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE
 from fake_node import person
+from ros_graph import FAKE_NODE
 from sensor_msgs.msg import Image
 from test_node import Camera, picture
 

@@ -14,7 +14,7 @@ if not os.path.isdir("/proc/self/fd"):
 
 import random
 
-from conftest import ROOT
+from ros_graph import ROOT
 
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
 from hmr_ros.ros.soak import ALLOWED_MB, WARM_UP_S, Usage, crowd, grown, memory_chart

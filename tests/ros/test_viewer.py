@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
-from conftest import FAKE_NODE
+from ros_graph import FAKE_NODE
 from test_node import Camera, picture
 
 from hmr_ros.body_model import BodyModel
