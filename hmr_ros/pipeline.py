@@ -80,13 +80,13 @@ class Pipeline:
     def _people(self, frame: Frame, seen: Keypoints, ids: np.ndarray, fit: Fit, smooth, measured) -> tuple[Person, ...]:
         pose = BodyPose(smooth.rotmat, smooth.betas, smooth.transl)
         joints, joint_rotmat = self.body.joints(pose.rotmat, pose.betas, pose.transl)
-        after, before = (frame.camera.project(self._keypoints(p)) for p in (pose, fit.before))
-        confidence = joint_confidence(seen, after, frame.camera.project(joints), frame.camera)
+        before, after, published = self._keypoints_px(frame.camera, fit.before, fit.pose, pose)
+        confidence = joint_confidence(seen, published, frame.camera.project(joints), frame.camera)
         if measured.any():
             # Depth moves people without resizing them: if their size was misjudged, they no longer cover what was seen. The uncorrected fit does.
             fitted = self.body.joints(fit.pose.rotmat, fit.pose.betas, fit.pose.transl)[0]
-            keypoints_px, joints_px = (frame.camera.project(xyz) for xyz in (self._keypoints(fit.pose), fitted))
-            confidence[measured] = joint_confidence(seen, keypoints_px, joints_px, frame.camera)[measured]
+            as_fitted = joint_confidence(seen, after, frame.camera.project(fitted), frame.camera)
+            confidence[measured] = as_fitted[measured]
         return tuple(
             Person(
                 id=int(ids[i]),
@@ -99,8 +99,9 @@ class Pipeline:
                 joint_rotmat=joint_rotmat[i],
                 keypoints_uv=seen.uv[i],
                 keypoint_confidence=seen.confidence[i],
-                reprojection_px=after[i],
+                reprojection_px=published[i],
                 reprojection_px_before=before[i],
+                reprojection_px_after=after[i],
                 angular_velocity=smooth.angular_velocity[i],
                 linear_velocity=smooth.linear_velocity[i],
                 loss_before=float(fit.report.loss_before[i]),
@@ -111,8 +112,11 @@ class Pipeline:
             for i in range(len(ids))
         )
 
-    def _keypoints(self, pose: BodyPose) -> np.ndarray:
-        return self.body.keypoints(pose.rotmat, pose.betas, pose.transl)
+    def _keypoints_px(self, camera: Camera, *poses: BodyPose) -> np.ndarray:
+        """Where the keypoints of each pose's N people fall in the image, (len(poses), N, 23, 2) pixels."""
+        joined = (np.concatenate([getattr(p, name) for p in poses]) for name in ("rotmat", "betas", "transl"))
+        xyz = self.body.keypoints(*joined)
+        return camera.project(xyz).reshape(len(poses), -1, skeleton.NUM_KEYPOINTS, 2)
 
     def update(self, config: PipelineConfig) -> None:
         """Take over settings that may change while running; takes effect with the next frame."""

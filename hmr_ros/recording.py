@@ -42,8 +42,9 @@ class PersonRecord:
     """(24, 3) float32, metres, optical frame."""
     steps: int
     reprojection_px_before: float
-    """Mean over the keypoints that were seen; before test-time optimisation and smoothing."""
+    """Mean over the keypoints that were seen, before test-time optimisation."""
     reprojection_px_after: float
+    """After it, before smoothing."""
     joint_confidence: np.ndarray
     """(24,) float32 in [0, 1]."""
     loss_before: float
@@ -54,7 +55,7 @@ class PersonRecord:
         seen = person.keypoints_uv, person.keypoint_confidence
         return PersonRecord(
             person.id, person.score, person.rotmat, person.betas, person.transl, person.joints, person.steps,
-            reprojection_error(person.reprojection_px_before, *seen), reprojection_error(person.reprojection_px, *seen),
+            reprojection_error(person.reprojection_px_before, *seen), reprojection_error(person.reprojection_px_after, *seen),
             person.joint_confidence, person.loss_before, person.loss_after,
         )  # fmt: skip
 

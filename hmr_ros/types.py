@@ -132,9 +132,11 @@ class Person:
     keypoint_confidence: np.ndarray
     """(23,) float32."""
     reprojection_px: np.ndarray
-    """(23, 2) float32, pixels: where the fitted body's keypoints fall in the image."""
+    """(23, 2) float32, pixels: where the keypoints of this body fall in the image."""
     reprojection_px_before: np.ndarray
-    """(23, 2) float32, pixels: the same before test-time optimisation and smoothing."""
+    """(23, 2) float32, pixels: those of the regressor's answer, before test-time optimisation."""
+    reprojection_px_after: np.ndarray
+    """(23, 2) float32, pixels: those of the optimised body, before smoothing and depth moved it."""
     angular_velocity: np.ndarray
     """(24, 3) float32, rad/s: of each joint's `rotmat`, in the parent's frame."""
     linear_velocity: np.ndarray

@@ -28,7 +28,10 @@ def person(body: BodyModel, rotmat, betas, transl) -> Person:
     rotmat, betas, transl = (np.asarray(value, np.float32) for value in (rotmat, betas, transl))
     joints, turns = body.joints(rotmat[None], betas[None], transl[None])
     rng = np.random.default_rng(3)
-    zeros = {name: np.zeros((23, 2), np.float32) for name in ("reprojection_px", "reprojection_px_before")}
+    zeros = {
+        name: np.zeros((23, 2), np.float32)
+        for name in ("reprojection_px", "reprojection_px_before", "reprojection_px_after")
+    }
     return Person(
         id=1, score=1.0, rotmat=rotmat, betas=betas, transl=transl, joints=joints[0], joint_rotmat=turns[0],
         joint_confidence=np.ones(24, np.float32), keypoints_uv=rng.normal(size=(23, 2)).astype(np.float32),

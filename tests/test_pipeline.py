@@ -12,9 +12,10 @@ from hmr_ros.config import ConfigError, PipelineConfig, TtoConfig, replace
 from hmr_ros.factory import build_pipeline
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
 from hmr_ros.media import open_media
+from hmr_ros.metrics import reprojection_error
 from hmr_ros.smoothing import Smoother
 from hmr_ros.tto import Optimiser
-from hmr_ros.types import Frame
+from hmr_ros.types import Frame, Person
 
 CLIP = "hmr_ros/assets/demo/walk.mp4"
 COUNT = 12
@@ -52,6 +53,27 @@ def test_one_person_with_one_id_stands_upright_where_the_image_shows_them(pipeli
         error = np.linalg.norm(person.reprojection_px - person.keypoints_uv, axis=-1)[seen]
         height = np.ptp(person.keypoints_uv[seen, 1])
         assert np.median(error) < 0.08 * height
+
+
+def test_what_optimisation_gained_is_told_without_what_smoothing_moved(pipeline, frames):
+    def run(smoothing: bool) -> list[Person]:
+        pipeline.reset()
+        pipeline.update(replace(PipelineConfig(), {"smoothing.enabled": smoothing}))
+        return [pipeline(frame).people[0] for frame in frames]
+
+    try:
+        smoothed, plain = run(True), run(False)
+    finally:
+        pipeline.update(PipelineConfig())
+    for one, other in zip(smoothed, plain):
+        np.testing.assert_array_equal(one.reprojection_px_after, other.reprojection_px_after)
+        np.testing.assert_array_equal(other.reprojection_px_after, other.reprojection_px)
+    assert any((p.reprojection_px != p.reprojection_px_after).any() for p in smoothed)
+
+    def error(uv: str) -> float:
+        return np.mean([reprojection_error(getattr(p, uv), p.keypoints_uv, p.keypoint_confidence) for p in smoothed])
+
+    assert error("reprojection_px_after") < error("reprojection_px_before")
 
 
 def test_joints_and_orientations_are_those_of_the_parameters(pipeline, frames):

@@ -54,7 +54,7 @@ def person(person_id: int = 7, seed: int = 0) -> Person:
     uv = f32["keypoints_uv"]
     return Person(
         id=person_id, score=0.875, loss_before=0.5, loss_after=0.25, steps=4,
-        reprojection_px=uv + np.float32([3, 4]), reprojection_px_before=uv + np.float32([6, 8]), **f32,
+        reprojection_px=uv, reprojection_px_before=uv + np.float32([6, 8]), reprojection_px_after=uv + np.float32([3, 4]), **f32,
     )  # fmt: skip
 
 
