@@ -73,7 +73,7 @@ class KeypointsConfig:
         0.5, "Keypoints below this confidence are ignored.", low=0.0, high=1.0, dynamic=True
     )
     min_keypoints: int = setting(6, "People with fewer usable keypoints are skipped.", low=3, high=23, dynamic=True)
-    both_ways: bool = setting(
+    flip_test: bool = setting(
         True,
         "Run BlazePose alternately on the image and on its mirror image, and average the two: no slower, and more accurate.",
         dynamic=True,

@@ -18,11 +18,10 @@ from hmr_ros.backends.selection import Loaded, first_that_works, unless_slower
 from hmr_ros.body_model import BodyModel
 from hmr_ros.bundle import GRAPHS, LOOK, Bundle, BundleError, load_bundle
 from hmr_ros.config import KeypointsConfig, ModelConfig, PipelineConfig
-from hmr_ros.crew import Crew
 from hmr_ros.encoders import make_encoder
 from hmr_ros.keypoints.blazepose import BlazePose
+from hmr_ros.keypoints.external import ExternalKeypoints
 from hmr_ros.keypoints.flips import FlipRepair
-from hmr_ros.keypoints.given import GivenKeypoints
 from hmr_ros.keypoints.graph_network import GraphNetwork, onnx_of
 from hmr_ros.keypoints.source import KeypointSource
 from hmr_ros.metric_depth import MetricDepth
@@ -33,6 +32,7 @@ from hmr_ros.smpl_file import load_body
 from hmr_ros.tracker import Tracker
 from hmr_ros.tto import Optimiser
 from hmr_ros.warm_start import WarmStart
+from hmr_ros.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 
@@ -78,11 +78,11 @@ def make_source(
     model: ModelConfig,
     progress: Progress = no_progress,
     engines: Engines | None = None,
-) -> BlazePose | GivenKeypoints:
+) -> BlazePose | ExternalKeypoints:
     """The detector that `config` names. model: says where engines are kept. progress: as for `load_graphs`. engines: the maker of the
     bundle's engines, if it has one, which then makes the detector's too."""
     if config.source == "topic":
-        return GivenKeypoints(config)
+        return ExternalKeypoints(config)
     if config.backend == "litert":
         return BlazePose(config)
     shared = engines or Engines(EngineCache(model.engine_cache), "fp32", progress)
@@ -155,7 +155,7 @@ def load_graphs(
             check_golden(loaded, graph, bundle, f"ONNX Runtime ({provider})")
             graphs[graph] = loaded.bind(body.graph_inputs())
             if provider == CPU and graph == "encode":
-                graphs[graph] = DividedGraph(graphs[graph], Crew(config.encoder_threads))
+                graphs[graph] = DividedGraph(graphs[graph], WorkerPool(config.encoder_threads))
         return Loaded(graphs, name)
 
     makers = {

@@ -15,7 +15,7 @@ from hmr_ros.config import PipelineConfig
 from hmr_ros.crop import BOX_MARGIN, keypoint_box
 from hmr_ros.keypoints.flips import FlipRepair
 from hmr_ros.keypoints.source import KeypointSource
-from hmr_ros.learned_cost import LearnedCost
+from hmr_ros.latency_estimate import LatencyEstimate
 from hmr_ros.metric_depth import MetricDepth
 from hmr_ros.regressor import Regressor
 from hmr_ros.smoothing import Smoother
@@ -41,7 +41,7 @@ class Pipeline:
         self._optimiser, self._warm_start, self._smoother = optimiser, warm_start, smoother
         self._metric_depth = metric_depth
         self._description = description
-        self._after_tto = LearnedCost()
+        self._after_tto = LatencyEstimate()
 
     def __call__(self, frame: Frame, deadline_s: float | None = None) -> FrameResult:
         """Everyone in `frame`. deadline_s: on the clock of time.monotonic(); optimisation stops early enough for the whole call to end by then."""

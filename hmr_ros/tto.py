@@ -14,7 +14,7 @@ import numpy as np
 
 from hmr_ros.backends.graph import Graph
 from hmr_ros.config import TtoConfig
-from hmr_ros.learned_cost import LearnedCost
+from hmr_ros.latency_estimate import LatencyEstimate
 from hmr_ros.regressor import Regression
 from hmr_ros.types import BodyPose, FitReport
 
@@ -43,7 +43,7 @@ class Optimiser:
 
     def __init__(self, adapt: Graph, readout: Graph, clock: Callable[[], float] = time.monotonic):
         self._adapt, self._readout, self._clock = adapt, readout, clock
-        self._step_cost, self._readout_cost = LearnedCost(), LearnedCost()
+        self._step_cost, self._readout_cost = LatencyEstimate(), LatencyEstimate()
         self._refused: dict[int, tuple[int, int]] = {}
         """By number of people: frames in a row without time for a step, and how many of them are accepted (see PATIENCE)."""
 

@@ -24,7 +24,7 @@ from hmr_ros.config import KeypointsConfig
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
-from hmr_ros.keypoints.both_ways import look_both_ways
+from hmr_ros.keypoints.flip_test import look_both_ways
 from hmr_ros.keypoints.litert import LiteRtModel
 from hmr_ros.keypoints.region import region_size
 from hmr_ros.smpl_file import load_body

@@ -39,7 +39,7 @@ def evaluate_clip(config: EvaluateConfig) -> Evaluation:
     (BlazePose world landmarks) on the same frames."""
     frames, truth = read_pose2sim(config.root / "pose2sim_cam1", config.limit)
     settings = KeypointsConfig(landmarks=config.landmarks)
-    detector, plain = BlazePose(settings), BlazePose(replace(settings, both_ways=False))
+    detector, plain = BlazePose(settings), BlazePose(replace(settings, flip_test=False))
     detections, worlds = [], []
     for frame in tqdm(frames, desc="BlazePose", unit="frame"):
         detections.append(detector.detect(frame)[:1])

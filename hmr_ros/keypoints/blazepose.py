@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hmr_ros.config import KeypointsConfig
-from hmr_ros.crew import Crew
 from hmr_ros.keypoints.blazepose_detector import PersonDetector
 from hmr_ros.keypoints.blazepose_landmarks import NUM_LANDMARKS, UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import find_models
-from hmr_ros.keypoints.both_ways import Look, look_again, look_both_ways, look_plainly
 from hmr_ros.keypoints.duplicates import distinct, unknown_boxes, unknown_regions
+from hmr_ros.keypoints.flip_test import Look, look_again, look_both_ways, look_plainly
 from hmr_ros.keypoints.litert import LiteRtModel, Network
 from hmr_ros.keypoints.region import region_from_box, region_size
 from hmr_ros.keypoints.search import Search
 from hmr_ros.skeleton import from_blazepose
 from hmr_ros.types import Frame, Keypoints
+from hmr_ros.worker_pool import WorkerPool
 
 NEWCOMERS = 2
 """Largest number of proposals that the landmark model checks in one frame, which bounds the frame's time; in the first frame two more for
@@ -40,9 +40,9 @@ class BlazePose:
         """load: makes a network from a model's file and the outputs to leave out; called `config.threads` times for each model."""
         self.config = config
         detector, landmarks = find_models(config.model_dir, config.landmarks)
-        self._crew = Crew(config.threads)
-        self._detector = self._crew.copies(lambda: PersonDetector(load(detector)))
-        self._landmark_model = self._crew.copies(lambda: LandmarkModel(load(landmarks, UNWANTED)))
+        self._pool = WorkerPool(config.threads)
+        self._detector = self._pool.copies(lambda: PersonDetector(load(detector)))
+        self._landmark_model = self._pool.copies(lambda: LandmarkModel(load(landmarks, UNWANTED)))
         self.reset()
 
     def reset(self) -> None:
@@ -63,7 +63,7 @@ class BlazePose:
             self._search = Search(width, height)
         windows = self._search.turn(self.config.redetect_every)
         searched = self._look_into(windows if frame.boxes is None else windows[:0], image)
-        followed = self._crew.map(lambda look: self._follow(frame, look), self._looks[:limit])
+        followed = self._pool.map(lambda look: self._follow(frame, look), self._looks[:limit])
         people = distinct([person for person in followed if person.score >= self.config.min_score])
         missing = [
             look.next_region for look, person in zip(self._looks, followed) if not any(person is p for p in people)
@@ -93,7 +93,7 @@ class BlazePose:
         return np.roll(proposals, -first, axis=0)[:places]
 
     def _follow(self, frame: Frame, last: Look) -> Look:
-        if self.config.both_ways:
+        if self.config.flip_test:
             return look_again(self._landmark_model, frame.image, last, frame.stamp_ns)
         return look_plainly(self._landmark_model, frame.image, last.next_region, frame.stamp_ns)
 
@@ -104,16 +104,16 @@ class BlazePose:
         most false detections are not taken for a person again.
         """
         model, image = self._landmark_model, frame.image
-        first = self._crew.map(lambda region: model(image, region), proposals)
+        first = self._pool.map(lambda region: model(image, region), proposals)
         regions = [p.next_region for p in first if p.score >= self.config.min_score]
-        look = look_both_ways if self.config.both_ways else look_plainly
-        second = self._crew.map(lambda region: look(model, image, region, frame.stamp_ns), regions)
+        look = look_both_ways if self.config.flip_test else look_plainly
+        second = self._pool.map(lambda region: look(model, image, region, frame.stamp_ns), regions)
         second = [person for person in second if person.score >= self.config.min_score]
         return sorted(second, key=lambda person: -region_size(person.next_region))
 
     def _look_into(self, windows: np.ndarray, image: np.ndarray) -> Callable[[], list[Found]]:
         """Start searching the windows (W, 3); returns a function that gives what the detector finds in each."""
-        return self._crew.start(lambda w: self._detector(image, w[:2], w[2], self.config.min_score), windows)
+        return self._pool.start(lambda w: self._detector(image, w[:2], w[2], self.config.min_score), windows)
 
 
 def best_first(found: Sequence[Found]) -> np.ndarray:

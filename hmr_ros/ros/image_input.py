@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from hmr_ros.ros.followed import Followed, depth_one
+from hmr_ros.ros.matched_subscription import MatchedSubscription, depth_one
 from hmr_ros.ros.node_config import NodeConfig
 
 _KINDS = {"raw": (Image, ""), "compressed": (CompressedImage, "/compressed")}
@@ -44,7 +44,7 @@ class ImageInput:
         self.topic = node.resolve_topic_name("image") + suffix
         self.camera_info = None
         """The newest CameraInfo, or None."""
-        self._images = Followed(node, kind, self.topic, config.image_reliability, self._on_message)
+        self._images = MatchedSubscription(node, kind, self.topic, config.image_reliability, self._on_message)
         # A best-effort subscription receives from every publisher, and a CameraInfo is too small to get lost.
         self._info_subscription = node.create_subscription(
             CameraInfo, "camera_info", self._on_camera_info, depth_one(ReliabilityPolicy.BEST_EFFORT)

@@ -14,8 +14,8 @@ from sensor_msgs.msg import Image
 
 from hmr_ros.config import ConfigError
 from hmr_ros.ros.conversions import depth_to_metres
+from hmr_ros.ros.message_buffer import MessageBuffer
 from hmr_ros.ros.parameters import Settings
-from hmr_ros.ros.recent import Recent
 from hmr_ros.types import Frame
 
 
@@ -27,11 +27,11 @@ class SideInputs:
         self._wanted = config.detections_class
         self._depth = self._detections = self._skeletons = None
         if config.use_depth:
-            self._depth = Recent(node, Image, "depth", config)
+            self._depth = MessageBuffer(node, Image, "depth", config)
         if config.use_detections:
             from vision_msgs.msg import Detection2DArray
 
-            self._detections = Recent(node, Detection2DArray, "detections", config)
+            self._detections = MessageBuffer(node, Detection2DArray, "detections", config)
         if settings.core.keypoints.source == "topic":
             from hmr_ros.ros.skeleton_input import SkeletonInput
 

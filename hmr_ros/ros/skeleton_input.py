@@ -7,9 +7,9 @@ from hri_msgs.msg import IdsList, Skeleton2D
 
 from hmr_ros.rep155 import LANDMARKS, keypoints_of
 from hmr_ros.ros.conversions import FrameError
-from hmr_ros.ros.followed import Followed
+from hmr_ros.ros.matched_subscription import MatchedSubscription
+from hmr_ros.ros.message_buffer import MessageBuffer
 from hmr_ros.ros.node_config import NodeConfig
-from hmr_ros.ros.recent import Recent
 from hmr_ros.types import Keypoints
 
 BODIES = "/humans/bodies"
@@ -20,9 +20,9 @@ class SkeletonInput:
 
     def __init__(self, node, config: NodeConfig):
         self._node, self._config = node, config
-        self._bodies: dict[str, Recent] = {}
+        self._bodies: dict[str, MessageBuffer] = {}
         # This node's own publisher keeps the last list for late subscribers; hri_body_detect's does not.
-        self._tracked = Followed(node, IdsList, f"{BODIES}/tracked", "auto", self._on_tracked, latched=True)
+        self._tracked = MatchedSubscription(node, IdsList, f"{BODIES}/tracked", "auto", self._on_tracked, latched=True)
 
     def at(self, stamp_ns: int, width: int, height: int) -> Keypoints:
         """Everyone's keypoints nearest to this time, in pixels of an image of this size. People without any near enough are left out."""
@@ -59,4 +59,6 @@ class SkeletonInput:
             self._bodies.pop(left).close()
         for body_id in msg.ids:
             if body_id not in self._bodies:
-                self._bodies[body_id] = Recent(self._node, Skeleton2D, f"{BODIES}/{body_id}/skeleton2d", self._config)
+                self._bodies[body_id] = MessageBuffer(
+                    self._node, Skeleton2D, f"{BODIES}/{body_id}/skeleton2d", self._config
+                )

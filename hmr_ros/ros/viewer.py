@@ -24,7 +24,7 @@ from hmr_ros.body_model import BodyModel
 from hmr_ros.config import check, describe, setting
 from hmr_ros.ros.camera_info import read_camera
 from hmr_ros.ros.conversions import FrameError, image_to_rgb
-from hmr_ros.ros.followed import Followed
+from hmr_ros.ros.matched_subscription import MatchedSubscription
 from hmr_ros.ros.parameters import declare_rows
 from hmr_ros.ros.process import run
 from hmr_ros.ros.smpl_cloud import cloud_to_records
@@ -66,7 +66,7 @@ class Viewer(Node):
         self._picture: Image | None = None
         self._camera_info: CameraInfo | None = None
         self._status, self._facts = "", {}
-        self._listening: list[Followed] = []
+        self._listening: list[MatchedSubscription] = []
         self._last_text_s = float("-inf")
         self._people_frame = self._picture_frame = ""
         self.create_subscription(String, self._topic("body_model"), self._on_body_model, _LATCHED)
@@ -92,7 +92,7 @@ class Viewer(Node):
                 (CameraInfo, "camera_info", self._on_camera_info),
             )
             self._listening = [
-                Followed(self, kind, self.resolve_topic_name(topic), "auto", callback)
+                MatchedSubscription(self, kind, self.resolve_topic_name(topic), "auto", callback)
                 for kind, topic, callback in topics
             ]
         elif not wanted and self._listening:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hmr_ros.backends.graph import BackendError
 from hmr_ros.config import PipelineConfig
-from hmr_ros.learned_cost import LearnedCost
+from hmr_ros.latency_estimate import LatencyEstimate
 from hmr_ros.ros.conversions import FrameError, header_stamp_ns
 from hmr_ros.ros.statistics import Statistics
 from hmr_ros.types import BACK_S, Frame
@@ -123,7 +123,7 @@ class Worker:
         self._slot = LatestSlot()
         self._last_stamp_ns = 0
         self._began_s: float | None = None
-        self._publish_cost = LearnedCost()
+        self._publish_cost = LatencyEstimate()
         self._people = 0
         self._backend_errors = 0
         self._thread = threading.Thread(target=self._run, name="hmr_worker", daemon=True)

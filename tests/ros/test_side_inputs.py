@@ -18,7 +18,7 @@ from test_node import Camera, picture
 
 from hmr_ros.camera import Camera as Pinhole
 from hmr_ros.config import KeypointsConfig
-from hmr_ros.keypoints.given import GivenKeypoints
+from hmr_ros.keypoints.external import ExternalKeypoints
 from hmr_ros.rep155 import landmarks
 from hmr_ros.ros.conversions import FrameError, depth_to_metres
 from hmr_ros.ros.node_config import NodeConfig
@@ -168,11 +168,11 @@ def test_given_keypoints_keep_to_the_bounds():
     confidence[0, 2] = 0.4
     given = Keypoints(uv, confidence, np.array([0.6, 0.9, 0.4, 0.55], np.float32))
     frame = Frame(np.zeros((48, 64, 3), np.uint8), Pinhole.guess(64, 48), keypoints=given)
-    seen = GivenKeypoints(config).detect(frame)
+    seen = ExternalKeypoints(config).detect(frame)
     np.testing.assert_allclose(seen.score, [0.9, 0.6])
     np.testing.assert_array_equal(seen.confidence[1] > 0, [False, False, False] + [True] * 20)
     assert np.isfinite(seen.uv).all()
-    assert len(GivenKeypoints(config).detect(dataclasses.replace(frame, keypoints=None))) == 0
+    assert len(ExternalKeypoints(config).detect(dataclasses.replace(frame, keypoints=None))) == 0
 
 
 def test_the_node_says_that_depth_is_missing_and_goes_on(start):

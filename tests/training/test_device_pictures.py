@@ -14,12 +14,12 @@ from hmr_ros.draw import face_normals, paint_triangles  # noqa: E402
 from hmr_ros.smpl_file import load_body  # noqa: E402
 from training.body import BodyArrays  # noqa: E402
 from training.config import NoiseConfig  # noqa: E402
+from training.image.appearance import LAYERS, Appearance, layers  # noqa: E402
 from training.image.augment import AugmentConfig  # noqa: E402
-from training.image.darkroom import blur, compress, occlude, recolour  # noqa: E402
 from training.image.data import ImageData, PicturesConfig, batches  # noqa: E402
 from training.image.device_pictures import DevicePictures, random_frame, roll  # noqa: E402
+from training.image.image_effects import blur, compress, occlude, recolour  # noqa: E402
 from training.image.skinning import Skin  # noqa: E402
-from training.image.wardrobe import LAYERS, Look, layers  # noqa: E402
 from training.rotation import rotvec_to_rotmat  # noqa: E402
 from training.synthesis import random_bodies  # noqa: E402
 
@@ -48,12 +48,12 @@ def poses(count: int, seed: int = 0) -> torch.Tensor:
     return 0.25 * torch.randn(count, 24, 3, generator=seeded(seed))
 
 
-def painted(rgb: np.ndarray, batch: int) -> Look:
+def painted(rgb: np.ndarray, batch: int) -> Appearance:
     """Everybody in these colours of vertices, (V, 3), and nothing else."""
     rgb = torch.from_numpy(rgb).float().expand(batch, -1, -1)
     nothing = torch.zeros_like(rgb[..., :2])
     piece = torch.zeros(batch, 2, dtype=torch.int64)
-    return Look(rgb, torch.ones_like(rgb[..., :1]), nothing, nothing, piece, nothing[..., 0])
+    return Appearance(rgb, torch.ones_like(rgb[..., :1]), nothing, nothing, piece, nothing[..., 0])
 
 
 def sides(body) -> np.ndarray:

@@ -20,13 +20,13 @@ from training.boxes import keypoint_box
 from training.config import NoiseConfig
 from training.constants import constant
 from training.draws import cut_normal, happens, normal, uniform
+from training.image.appearance import Appearance, AppearanceSampler
 from training.image.augment import AugmentConfig
-from training.image.darkroom import blur, develop, occlude, recolour
+from training.image.image_effects import blur, develop, occlude, recolour
 from training.image.rasterise import Fragments, fragments, interpolate, paint, project_triangles, rasterise
 from training.image.sample import ImageSample
 from training.image.scenery import Scenery, look_at
 from training.image.skinning import Skin
-from training.image.wardrobe import Look, Wardrobe
 from training.losses import truth_of
 from training.render_person import CUT_FRACTION
 from training.rotation import rotvec_to_rotmat
@@ -55,7 +55,7 @@ class DevicePictures:
         arrays = BodyArrays.of(body).to(device)
         self.synthesis = Synthesis(arrays, replace(noise, truncation=0))  # the picture's own border cuts people
         self.skin, self.scenery = Skin(body, device), Scenery(backgrounds, patterns, device)
-        self.wardrobe = Wardrobe(body, self.scenery.pieces, device)
+        self.appearance = AppearanceSampler(body, self.scenery.pieces, device)
 
     @torch.no_grad()
     def __call__(self, rotvec: Tensor, rng: torch.Generator, augment: bool = True) -> ImageSample:
@@ -90,7 +90,7 @@ class DevicePictures:
         self, rotmat: Tensor, betas: Tensor, transl: Tensor, box: Tensor, frame: Tensor, rng: torch.Generator, augment: bool
     ) -> Tensor:  # fmt: skip
         """Finished crops (B, 3, H, W). box: (B, 3) as `bbox_info`; frame: of `random_frame`."""
-        layer = self.layer(rotmat, betas, transl, box, self.wardrobe(len(box), rng), rng)
+        layer = self.layer(rotmat, betas, transl, box, self.appearance(len(box), rng), rng)
         behind = self.scenery.backgrounds(len(box), self.crop_px, rng) * uniform(rng, 0.6, 1.2, len(box), 1, 1, 1)
         behind = blur(behind, (uniform(rng, 0.5, 3.5, len(box), 1) * happens(rng, 0.5, len(box), 1)).expand(-1, 2))
         other = look_at(
@@ -104,7 +104,7 @@ class DevicePictures:
         return picture
 
     def layer(
-        self, rotmat: Tensor, betas: Tensor, transl: Tensor, box: Tensor, look: Look, rng: torch.Generator
+        self, rotmat: Tensor, betas: Tensor, transl: Tensor, box: Tensor, look: Appearance, rng: torch.Generator
     ) -> Tensor:
         """People without a background: colour times coverage, and coverage, (B, 4, H, W). transl: (B, 3) metres."""
         size = self.crop_px[0] * SUPERSAMPLING, self.crop_px[1] * SUPERSAMPLING
@@ -117,7 +117,7 @@ class DevicePictures:
         layer = paint(torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=1), seen, (len(box), *size))
         return torch.nn.functional.avg_pool2d(layer, SUPERSAMPLING).contiguous()
 
-    def _dye(self, values: Tensor, look: Look, seen: Fragments) -> Tensor:
+    def _dye(self, values: Tensor, look: Appearance, seen: Fragments) -> Tensor:
         """Colours of fragments, (P, 3), from the vertices' values there, (P, 8)."""
         rgb, light, cloth, patterned = values.split([3, 1, 2, 2], dim=1)
         opacity, part = patterned.max(1)

@@ -13,12 +13,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Crew:
+class WorkerPool:
     """The calling thread and `size` - 1 others."""
 
     def __init__(self, size: int):
         self.size = size
-        self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="crew") if size > 1 else None
+        self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="pool") if size > 1 else None
 
     def copies(self, make: Callable[[], Callable[..., Answer]]) -> Callable[..., Answer]:
         """A model that all threads may call at once: one copy per thread, made here. It must release the GIL while it computes."""
@@ -40,7 +40,7 @@ class Crew:
         results: dict[int, Result] = {}
         waiting = deque(enumerate(items))
 
-        def toil() -> None:
+        def work_off_queue() -> None:
             while True:
                 try:
                     index, item = waiting.popleft()
@@ -52,11 +52,13 @@ class Crew:
                     waiting.clear()
                     raise
 
-        helpers = [self._others.submit(toil) for _ in range(min(len(items), self.size - 1))] if self._others else []
+        helpers = (
+            [self._others.submit(work_off_queue) for _ in range(min(len(items), self.size - 1))] if self._others else []
+        )
 
         def finish() -> list[Result]:
             try:
-                toil()
+                work_off_queue()
             finally:
                 for helper in helpers:
                     if not helper.cancel():  # a helper still queued behind other work has nothing left to do

@@ -16,7 +16,7 @@ from hmr_ros.keypoints.blazepose_landmarks import VISIBLE, Landmarks
 from hmr_ros.keypoints.region import region_size
 
 Model = Callable[..., Landmarks]
-"""A `LandmarkModel`, or several copies of one for use by several threads (`Crew.copies`)."""
+"""A `LandmarkModel`, or several copies of one for use by several threads (`WorkerPool.copies`)."""
 GAIN = 0.3
 """Weight of the newest difference between the two kinds of look in the running mean."""
 MAX_GAP_S = 0.15

@@ -9,7 +9,7 @@ HIGH = 0.95
 """Quantile that `expect` returns: the rare delays above it come from the machine, and fewer steps would not prevent them."""
 
 
-class LearnedCost:
+class LatencyEstimate:
     """Seconds that the stage takes, by number of people: a high quantile of the last measurements."""
 
     def __init__(self):

@@ -8,7 +8,7 @@ from hmr_ros.config import KeypointsConfig
 from hmr_ros.types import Frame, Keypoints
 
 
-class GivenKeypoints:
+class ExternalKeypoints:
     """A `KeypointSource` that hands on `Frame.keypoints`, within the configured bounds."""
 
     def __init__(self, config: KeypointsConfig):

@@ -37,7 +37,7 @@ LOOSEST_M = 0.035
 """How far clothes and hair stand out from the skin at most."""
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     rgb: Tensor
     """(B, V, 3) in [0, 1]: reflectance."""
     relief: Tensor
@@ -52,7 +52,7 @@ class Look(NamedTuple):
     """(B, V)."""
 
 
-class Wardrobe:
+class AppearanceSampler:
     def __init__(self, body: BodyModel, pieces: int, device: torch.device):
         """pieces: how many pieces of cloth there are to choose from."""
         self.pieces = pieces
@@ -63,7 +63,7 @@ class Wardrobe:
         )
         self.skin, self.hair, self.eyes, self.mouth = skin, hair, eyes.float(), mouth.float()
 
-    def __call__(self, batch: int, rng: torch.Generator) -> Look:
+    def __call__(self, batch: int, rng: torch.Generator) -> Appearance:
         colours, opacity, thickness = self._clothes(batch, rng)
 
         def of_layers(**values: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class Wardrobe:
         patterned = [of_layers(**dict.fromkeys(part, value)) for part, value in ((UPPER, upper), (LOWER, lower))]
         # Sleeves without cloth are skin, and show no pattern.
         worn = of_layers(**{name: (thickness[name] > 0).float() for name in CLOTH})
-        return Look(
+        return Appearance(
             of_layers(**colours), relief.unsqueeze(-1), self._on_cloth(batch, rng),
             torch.stack(patterned, dim=-1) * worn.unsqueeze(-1), below(rng, self.pieces, batch, 2),
             of_layers(**thickness) * uneven,

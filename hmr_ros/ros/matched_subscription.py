@@ -18,7 +18,7 @@ def reliability_for(setting: str, offered: list[ReliabilityPolicy]) -> Reliabili
     return ReliabilityPolicy.RELIABLE if everyone else ReliabilityPolicy.BEST_EFFORT
 
 
-class Followed:
+class MatchedSubscription:
     """Subscribed from creation to `close`; `refresh` follows publishers that come, go or change.
 
     topic: resolved. callback: as `create_subscription` takes it. latched: also receive the last message sent before subscribing,

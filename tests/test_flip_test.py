@@ -10,7 +10,7 @@ import pytest
 
 from hmr_ros.keypoints.blazepose_landmarks import MIRRORED, UNWANTED, LandmarkModel, Landmarks
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
-from hmr_ros.keypoints.both_ways import MAX_GAP_S, look_again, look_both_ways
+from hmr_ros.keypoints.flip_test import MAX_GAP_S, look_again, look_both_ways
 from hmr_ros.keypoints.region import region_size
 
 CLIP = Path(__file__).resolve().parents[1] / "hmr_ros" / "assets"

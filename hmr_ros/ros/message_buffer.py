@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable
 
 from hmr_ros.ros.conversions import FrameError, header_stamp_ns
-from hmr_ros.ros.followed import Followed
+from hmr_ros.ros.matched_subscription import MatchedSubscription
 from hmr_ros.ros.node_config import NodeConfig
 
 KEEP = 10
 """Messages remembered per topic: a third of a second at 30 Hz."""
 
 
-class Recent:
+class MessageBuffer:
     """A topic's last messages."""
 
     def __init__(self, node, kind, topic: str, config: NodeConfig):
@@ -22,7 +22,7 @@ class Recent:
         self._max_gap_ns = config.side_input_max_gap_s * 1e9
         self._messages: deque = deque(maxlen=KEEP)
         self._lock = threading.Lock()
-        self._subscription = Followed(
+        self._subscription = MatchedSubscription(
             node, kind, node.resolve_topic_name(topic), config.image_reliability, self._on_message
         )
 
