@@ -96,7 +96,8 @@ def make_clip(rotvec: np.ndarray, trans: np.ndarray, body: BodyArrays, noise: No
     clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
     detector = PersistentErrors(body, noise)
     xy, confidence = detector.detect(clean, posed.keypoints[..., 2], rng)
-    xyz, known = detector.detect_3d(posed.keypoints, (xy - clean) * pelvis[:, None, 2:], rng)
+    center = torch.from_numpy(keypoint_box(xy.numpy(), confidence.numpy())[0])
+    xyz, known = detector.detect_3d(posed.keypoints, (xy - clean) * pelvis[:, None, 2:], center, rng)
     return Clip(
         as_keypoints(*(a.numpy() for a in (xy, confidence, xyz, known))), (posed.joints + pelvis[:, None]).numpy()
     )

@@ -20,6 +20,16 @@ def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
     return torch.stack([x, y, z], dim=1).permute(2, 3, 0, 1)
 
 
+def axis_to_ray(xy: Tensor) -> Tensor:
+    """`hmr_ros.regressor.axis_to_ray` in torch: the smallest rotation from the optical axis to the ray through xy.
+
+    xy: (B, 2) normalised image coordinates. Returns (B, 3, 3).
+    """
+    tangent = xy.norm(dim=-1, keepdim=True)
+    axis = torch.stack([-xy[:, 1], xy[:, 0], torch.zeros_like(xy[:, 0])], dim=-1) / tangent.clamp_min(1e-9)
+    return rotvec_to_rotmat(axis * torch.atan(tangent))
+
+
 def rotvec_to_rotmat(rotvec: Tensor) -> Tensor:
     """Rodrigues' formula, (..., 3) radians to (..., 3, 3). For data generation; not differentiable at zero."""
     angle = rotvec.norm(dim=-1, keepdim=True).clamp_min(1e-8)

@@ -20,7 +20,7 @@ from training.detector_bones import BoneErrors
 from training.draws import Draw, drawing
 from training.losses import Target, truth_of
 from training.nested import mapped
-from training.rotation import rotvec_to_rotmat
+from training.rotation import axis_to_ray, rotvec_to_rotmat
 
 KEYPOINT_SIGMA = {
     "nose": 1.0, "eye": 0.9, "ear": 1.1, "shoulder": 1.1, "elbow": 1.0, "wrist": 1.0, "hip": 1.1, "knee": 0.9,
@@ -148,8 +148,9 @@ class Synthesis:
         xyz = posed.keypoints + pelvis[:, None]
         clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
         noisy, confidence = self.detect(clean, posed.keypoints[..., 2], rng)
-        keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, (noisy - clean) * pelvis[:, None, 2:], rng)
         center, size = keypoint_box(noisy, confidence)
+        shift = (noisy - clean) * pelvis[:, None, 2:]
+        keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, shift, center, rng)
         half = size[:, None, None] / 2
         truth = truth_of((clean - center[:, None]) / half, rotmat, betas, posed)
         seen = (confidence > 0).unsqueeze(-1)
@@ -192,16 +193,18 @@ class Synthesis:
         keep = missing.sum(1, keepdim=True) <= 23 - 6
         return noisy, torch.where((missing & keep) | ~self.detected, 0.0, confidence)
 
-    def detect_3d(self, true: Tensor, shift: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def detect_3d(self, true: Tensor, shift: Tensor, center: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Simulate the detector's own 3D of true 3D keypoints (B, 23, 3): positions from the hips' centre, and confidences (B, 23).
 
         It sees a person of average size, turned a little, flattened in depth, with errors that grow along the limbs, and
-        with the same mistakes in x and y as its 2D: `shift` (B, 23, 2), metres.
+        with the same mistakes in x and y as its 2D: `shift` (B, 23, 2), metres. It looks along the ray to the person, through
+        `center` (B, 2), normalised image coordinates, so depth is along that ray. Truth and result are in optical axes.
         """
         batch, noise = len(true), self.noise
         uniform, normal = self.draws(rng)
 
-        points = true - true[:, self.hips].mean(1, keepdim=True)
+        to_optical = axis_to_ray(center)
+        points = (true - true[:, self.hips].mean(1, keepdim=True)) @ to_optical
         # Some people are seen well and some badly, as a whole; a network can tell by how well the 3D fits the 2D.
         badly = torch.exp(noise.spread_3d * normal(batch, 1))
         turn = rotvec_to_rotmat(math.radians(noise.turn_deg) * badly * normal(batch, 3))
@@ -220,7 +223,7 @@ class Synthesis:
             flattened = torch.where(uniform(batch, 1, 1) < noise.bones_3d, shortened, flattened)
         points = flattened
         points = torch.cat([points[..., :2] + 0.5 * shift, points[..., 2:]], -1)
-        points = points - points[:, self.hips].mean(1, keepdim=True)
+        points = (points - points[:, self.hips].mean(1, keepdim=True)) @ to_optical.transpose(1, 2)
         known = self.detected & (uniform(batch, 1) >= noise.without_3d)
         return torch.where(known[..., None], points, 0), known.float()
 
