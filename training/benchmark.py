@@ -33,8 +33,9 @@ from hmr_ros.config import ModelConfig as Runtime
 from hmr_ros.smpl_file import load_body
 from hmr_ros.threads import one_thread_each
 from hmr_ros.tools.benchmark import benchmark_networks, machine
+from training.architecture import model_of
 from training.body import BodyArrays
-from training.config import LossConfig, ModelConfig
+from training.config import LossConfig
 from training.eft import EftConfig, descend
 from training.export import example_inputs
 from training.graphs import Adapt, Encode, Readout, Regress
@@ -42,7 +43,7 @@ from training.image.config import ImageModelConfig
 from training.image.head import to_prediction
 from training.image.model import ImageMetaHmr
 from training.losses import OBSERVED, TERMS, objective, pseudo_target, weights_of
-from training.model import MetaHmr, Prediction
+from training.model import Prediction
 
 PUBLISHED = ImageModelConfig(backbone="resnet50", auxiliary_backbone="resnet50", head="hmr", iterations=10)
 TINY = EftConfig(scope="full", lr=1e-6)
@@ -93,9 +94,7 @@ def benchmark(config: BenchmarkConfig) -> dict:
 def eager_ms(config: BenchmarkConfig) -> float:
     """Regression and adaptation of one person, in torch; median ms."""
     history = load_bundle(config.bundle).manifest["trained"]["history"]
-    settings = history[-1]["config"]["model"]
-    kind, config_type = (ImageMetaHmr, ImageModelConfig) if "backbone" in settings else (MetaHmr, ModelConfig)
-    model = kind(config_type(**settings), torch.ones(len(TERMS))).eval().requires_grad_(False)
+    model = model_of(history[-1]["config"]["model"]).eval().requires_grad_(False)
     body = BodyArrays.of(load_body(config.body))
     inputs = example_inputs(model, body, weights_of(LossConfig()), batch=1)
     encode, regress, adapt, readout = (module(model) for module in (Encode, Regress, Adapt, Readout))

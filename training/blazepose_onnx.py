@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hmr_ros.keypoints.blazepose_landmarks import UNWANTED
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.litert import LiteRtModel
+from training.command import errors_in_one_line
 from training.tflite_parts import Operator, Parts, take_apart
 
 OPSET = 17
@@ -173,4 +174,5 @@ def main(config: ConvertConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ConvertConfig))
+    with errors_in_one_line():
+        main(tyro.cli(ConvertConfig))

@@ -65,6 +65,10 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The project's git commit, marked "-dirty" when files differ from it."""
-    answer = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    """The project's git commit, marked "-dirty" when files differ from it; "unknown" outside its repository."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return "unknown"
     return answer.stdout.strip() or "unknown"

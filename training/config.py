@@ -32,7 +32,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the objective's terms, the same in the inner loop, the outer loop and at test time (Nie et al. 2024)."""
+    """Weights of the objective's terms (Nie et al. 2024): of the outer loss, and of the inner one at first, which then learns its own
+    (`MetaConfig.learn_loss_weights`)."""
 
     keypoints_2d: float = 5.0
     keypoints_3d: float = 5.0
@@ -67,7 +68,8 @@ class MetaConfig:
     stay as in `--init`. Train on other people than encoder and heads were: steps learned where the regression is already at its best are
     too small elsewhere."""
     learn_loss_weights: bool = True
-    """Meta-learn the inner objective's term weights, starting from LossConfig, and each keypoint's reliability."""
+    """Meta-learn the inner objective's term weights, and each keypoint's reliability. They start from those of `--init`, or from
+    LossConfig where there is no `--init` or it was changed."""
     regression_weight: float = 0.5
     """Weight of the outer loss on the prediction before any step, so that the result without any step is good too."""
     auxiliary_weight: float = 0.25

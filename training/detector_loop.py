@@ -26,8 +26,8 @@ from hmr_ros.keypoints.blazepose_landmarks import UNWANTED, LandmarkModel, Landm
 from hmr_ros.keypoints.blazepose_models import find_models
 from hmr_ros.keypoints.flip_test import look_both_ways
 from hmr_ros.keypoints.litert import LiteRtModel
-from hmr_ros.keypoints.region import region_size
 from hmr_ros.smpl_file import load_body
+from training.command import errors_in_one_line
 from training.render_person import SIDE_PX, Backgrounds, PersonRenderer, crop_camera
 from training.synthesis import Poses, random_bodies
 
@@ -40,7 +40,7 @@ ARRAYS = {
 }  # fmt: skip
 """What is stored for each person, float32 (`found`: bool), with its shape. Ground truth: SMPL parameters and keypoints in the optical
 frame (metres), K of the picture (SIDE_PX square), keypoints in normalised image coordinates. Detected: uv in the same coordinates,
-confidence (zero outside the picture), BlazePose's world landmarks (metres, from the hips' centre, along the camera's axes);
+confidence (zero outside the picture), BlazePose's world landmarks (metres, from the hips' centre, z along the ray to the person);
 zeros where nobody was found."""
 
 
@@ -75,13 +75,19 @@ class SingleLook:
         self._landmark_model = LandmarkModel(LiteRtModel(landmarks, UNWANTED))
 
     def __call__(self, picture: np.ndarray) -> Landmarks | None:
-        """The largest person in a square picture, if any."""
+        """The person nearest to the middle of a square picture, if any: it was cut out around them."""
         regions, _ = self._detector(picture, np.zeros(2), len(picture), self.min_score)
         people = [self._landmark_model(picture, region) for region in regions[:2]]
         regions = [p.next_region for p in people if p.score >= self.min_score]
         people = [look_both_ways(self._landmark_model, picture, region, 0) for region in regions]
         people = [p for p in people if p.score >= self.min_score]
-        return max(people, key=lambda p: float(region_size(p.next_region)), default=None)
+        middle = (len(picture) - 1) / 2
+        return min(people, key=lambda p: float(np.linalg.norm(_middle(p) - middle)), default=None)
+
+
+def _middle(person: Landmarks) -> np.ndarray:
+    """(2,) pixels: the middle of the box around all landmarks."""
+    return (person.uv.min(axis=0) + person.uv.max(axis=0)) / 2
 
 
 class Loop:
@@ -189,7 +195,8 @@ def load(path: Path, shape_space: str | None = None) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no such file: {path.resolve()}; make it with `python -m training.detector_loop --out {path}`"
+            f"no such file: {path.resolve()}; make it with `python -m training.detector_loop --out {path}`, for evaluation with "
+            "`--split val --count 1000 --seed 1` too"
         )
     with np.load(path) as data:
         missing = [name for name in ARRAYS if name not in data]
@@ -245,4 +252,5 @@ def main(config: DetectorLoopConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(DetectorLoopConfig))
+    with errors_in_one_line():
+        main(tyro.cli(DetectorLoopConfig))

@@ -46,7 +46,6 @@ class KeypointEncoder(nn.Module):
         self.embed = nn.Linear(inputs, config.width)
         self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
         self.norm = nn.LayerNorm(config.width)
-        self.half = False  # too small for mixed precision to help
 
     def forward(self, *seen: Tensor) -> Tensor:
         """seen: keypoints, confidence, keypoints_3d, confidence_3d, bbox_info."""
@@ -67,7 +66,7 @@ class TransformerEncoder(nn.Module):
         self.summary = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, SUMMARY))
         self.out = nn.Linear(points * SUMMARY, config.width)
         self.norm = nn.LayerNorm(config.width)
-        self.half = False
+        self.mixed_precision = False
 
     def forward(self, *seen: Tensor) -> Tensor:
         """seen: keypoints, confidence, keypoints_3d, confidence_3d, bbox_info."""
@@ -75,7 +74,7 @@ class TransformerEncoder(nn.Module):
         box = bbox_info.unsqueeze(1).expand(-1, skeleton.NUM_KEYPOINTS, -1)
         tokens = self.embed(torch.cat([*per_keypoint(*points), box], dim=-1)) + self.place
         with mixed_precision(
-            self.half, tokens.device
+            self.mixed_precision, tokens.device
         ):  # residual connections stay in float32, so that millimetres survive
             tokens = self.blocks(tokens)
         return self.norm(self.out(self.summary(tokens.float()).flatten(1)))
@@ -98,8 +97,8 @@ class TokenBlock(nn.Module):
         """tokens: (B, T, width)."""
         split = self.query_key_value(self.norm(tokens)).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
         query, key, value = split.split(self.heads, dim=1)  # each (B, heads, T, width / heads)
-        alike = torch.softmax(self.scale * (query @ key.transpose(-1, -2)), dim=-1)
-        tokens = tokens + self.out((alike @ value).transpose(1, 2).flatten(2))
+        attention = torch.softmax(self.scale * (query @ key.transpose(-1, -2)), dim=-1)
+        tokens = tokens + self.out((attention @ value).transpose(1, 2).flatten(2))
         return tokens + self.layers(tokens)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -32,8 +31,8 @@ from hmr_ros.tto import Optimiser
 from hmr_ros.types import BodyPose, Frame, Keypoints
 from training import detector_loop
 from training.body import BodyArrays
+from training.command import errors_in_one_line
 from training.config import NoiseConfig
-from training.datasets.people import DatasetError
 from training.datasets.protocols import PROTOCOLS
 from training.evaluate_report import Case, draw_plot, draw_worst, frames, markdown
 from training.synthesis import Poses, Synthesis
@@ -310,7 +309,5 @@ def main(config: EvaluateConfig) -> dict:
 
 
 if __name__ == "__main__":
-    try:
+    with errors_in_one_line():
         main(tyro.cli(EvaluateConfig))
-    except DatasetError as error:
-        sys.exit(str(error))

@@ -56,7 +56,7 @@ def evaluate_benchmark(config: evaluate.EvaluateConfig) -> evaluate.Evaluation:
     show = partial(frame_of, people, config.images if bundle.crop_px else None)
     seen = observation(people, seen_enough, exact, regressor.aspect)
     optimiser = Optimiser(graphs["adapt"], graphs["readout"])
-    parts = alike(seen_enough, 1 if bundle.crop_px else evaluate.CHUNK)
+    parts = uniform_chunks(seen_enough, 1 if bundle.crop_px else evaluate.CHUNK)
     measured = measure(people, seen, show, parts, ruler, body, regressor, optimiser, config.pve_unaligned)
     by_step = {
         name: figures(by) | acceleration(measured.found[name], measured.true, people)
@@ -133,7 +133,7 @@ def box_alone(box: np.ndarray, camera: Camera) -> Observation:
     return Observation(*nothing, bbox_info)
 
 
-def alike(seen_enough: np.ndarray, size: int) -> list[slice]:
+def uniform_chunks(seen_enough: np.ndarray, size: int) -> list[slice]:
     """Split everyone into chunks of at most `size`, in which all have keypoints or none has: in a mixed chunk, people without would be
     fitted too."""
     starts = np.union1d(np.arange(0, len(seen_enough), size), np.flatnonzero(np.diff(seen_enough)) + 1)

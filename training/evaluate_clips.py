@@ -33,6 +33,7 @@ from hmr_ros.regressor import axis_to_ray
 from hmr_ros.smpl_file import load_body
 from hmr_ros.types import Frame, Keypoints
 from training.body import BodyArrays, ForwardKinematics
+from training.command import errors_in_one_line
 from training.config import NoiseConfig
 from training.draws import Draw
 from training.evaluate import Replay
@@ -271,4 +272,5 @@ def main(config: ClipsConfig) -> dict:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ClipsConfig))
+    with errors_in_one_line():
+        main(tyro.cli(ClipsConfig))

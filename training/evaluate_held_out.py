@@ -26,6 +26,7 @@ from hmr_ros.regressor import Observation
 from hmr_ros.tto import Optimiser
 from hmr_ros.types import BodyPose
 from training.body import BodyArrays
+from training.command import errors_in_one_line
 from training.config import NoiseConfig
 from training.synthesis import Poses, Synthesis
 
@@ -115,4 +116,5 @@ def main(config: HeldOutConfig) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(HeldOutConfig))
+    with errors_in_one_line():
+        main(tyro.cli(HeldOutConfig))

@@ -130,6 +130,8 @@ def read_pose2sim(folder: Path, limit: int = 0) -> tuple[list[Frame], np.ndarray
     """Frames of the clip with their camera, and the limbs' true positions (T, 12, 3), metres, optical frame."""
     import cv2
 
+    if not (folder / "pose2sim_cam1.npz").is_file():
+        raise FileNotFoundError(f"no clip in {folder.resolve()}: give --root the folder that holds pose2sim_cam1/")
     data = np.load(folder / "pose2sim_cam1.npz")
     video = cv2.VideoCapture(str(folder / "cam01.mp4"))
     images = []

@@ -26,6 +26,7 @@ from hmr_ros.smpl_file import load_body
 from training import checkpoint
 from training.architecture import model_of
 from training.body import BodyArrays
+from training.command import errors_in_one_line
 from training.compact import round_weights, share_weights
 from training.config import MetaConfig
 from training.graphs import Adapt, Encode, Look, Readout, Regress
@@ -187,8 +188,6 @@ def export(config: ExportConfig) -> Path:
     out = config.out or config.checkpoint.parent / "bundle"
     model, run = load_checkpoint(config.checkpoint)
     model.requires_grad_(False)
-    if reads_pictures := "crop" in ENCODERS[model.kind]:
-        round_weights(model.encoder)
     body_model = load_body(config.body)
     if body_model.shape_space != run.get("shape_space", body_model.shape_space):
         raise ValueError(
@@ -204,6 +203,9 @@ def export(config: ExportConfig) -> Path:
             f"{config.checkpoint} drops the dual term after the first step (--meta.no-dual-after-first): the runtime has one "
             "set of term weights for all steps; train without that switch"
         )
+    if reads_pictures := "crop" in ENCODERS[model.kind]:
+        seen = example_inputs(model, body, weights, batch=2)["encode"]
+        round_weights(model.encoder, lambda: model.encode(*seen.values()))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as made:
         folder = Path(made)
@@ -236,4 +238,5 @@ def export(config: ExportConfig) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"bundle written to {export(tyro.cli(ExportConfig))}")
+    with errors_in_one_line():
+        print(f"bundle written to {export(tyro.cli(ExportConfig))}")

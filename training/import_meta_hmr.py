@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hmr_ros.smpl_file import shape_space_of
 from training.checkpoint import Checkpoint, commit, digests
+from training.command import errors_in_one_line
 from training.config import LossConfig, MetaConfig
 from training.image.config import Head, ImageModelConfig
 from training.image.model import ImageMetaHmr
@@ -189,5 +190,6 @@ def import_meta_hmr(config: ImportConfig) -> tuple[Path, Report]:
 
 
 if __name__ == "__main__":
-    written, what = import_meta_hmr(tyro.cli(ImportConfig))
-    print(f"{what}\nwritten to {written}")
+    with errors_in_one_line():
+        written, what = import_meta_hmr(tyro.cli(ImportConfig))
+        print(f"{what}\nwritten to {written}")

@@ -1,7 +1,7 @@
 """The meta-regressor: an encoder, a main head, an auxiliary head, and the per-person state that adaptation moves.
 
     features            = model.encode(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info)
-    state, auxiliary    = model.regress(features, bbox_info)
+    state, auxiliary    = model.regress(features, bbox_info, body)
     prediction          = model.decode(state, features, bbox_info, body)
 
 A *prediction vector* is 157 numbers: 24 rotations as 6D, 10 betas, 3 of the camera. All image quantities are in normalised

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from hmr_ros.smpl_file import load_body
+from training.command import errors_in_one_line
 from training.datasets import people as records
 from training.datasets.asf_amc import CMU_FPS
 from training.datasets.catalog import SOURCES, Options, Source, t_pose
@@ -179,7 +179,5 @@ def main(config: PrepareConfig) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with errors_in_one_line():
         main(tyro.cli(PrepareConfig))
-    except DatasetError as error:
-        sys.exit(str(error))

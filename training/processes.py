@@ -48,6 +48,17 @@ class Processes:
             for gradient, mean in zip(gradients, (flat / self.count).split([g.numel() for g in gradients])):
                 gradient.copy_(mean.view_as(gradient))
 
+    def require_same_step(self, step: int) -> None:
+        """Raise RuntimeError in all processes unless all are at this step: on several machines, each reads a checkpoint of its own disk."""
+        if self.count > 1:
+            steps = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.count)]
+            dist.all_gather(steps, torch.tensor([step], device=self.device))
+            if len(found := {int(each) for each in steps}) > 1:
+                raise RuntimeError(
+                    f"the processes would start from different steps ({', '.join(map(str, sorted(found)))}): --out must be the same folder "
+                    "on all machines, or hold the same checkpoint"
+                )
+
     def any(self, here: bool) -> bool:
         """Whether `here` is true in any process, so that all act on a request to one of them, after the same step."""
         if self.count == 1:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from hmr_ros.bundle import Bundle, BundleError, inputs_of, load_bundle
 from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
 from training.checkpoint import digests
+from training.command import errors_in_one_line
 from training.config import NoiseConfig, training_noise
 from training.draws import below
 from training.synthesis import Poses, Synthesis
@@ -212,7 +212,5 @@ def main(config: QuantiseConfig) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with errors_in_one_line():
         main(tyro.cli(QuantiseConfig))
-    except (BundleError, FileNotFoundError) as error:
-        sys.exit(str(error))

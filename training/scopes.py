@@ -109,8 +109,8 @@ class HeadScope:
     def vector(self, state: Tensor, features: Tensor, bbox_info: Tensor) -> Tensor:
         shift, bias, activations, changes = self.split(state)
         hidden = self.head.preactivation(features, bbox_info) + shift
-        alike = (activations * nn.functional.silu(hidden).unsqueeze(1)).sum(-1, keepdim=True)  # (B, slots, 1)
-        return self.head.read(hidden) + bias + (changes * alike).sum(1)
+        inner_product = (activations * nn.functional.silu(hidden).unsqueeze(1)).sum(-1, keepdim=True)  # (B, slots, 1)
+        return self.head.read(hidden) + bias + (changes * inner_product).sum(1)
 
     def move(self, state: Tensor, step: Tensor, features: Tensor, bbox_info: Tensor, second_order: bool) -> Tensor:
         shift, bias, activations, changes = self.split(state)

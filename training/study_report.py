@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.stats
 import tyro
 
 COLUMNS = (0, 1, 2, 5, 14)
@@ -24,8 +25,6 @@ SOURCES = {
 IN_DETAIL = ("mocap", "pose2sim-cam1")
 """Sources whose PA-MPJPE is on the page; that of the others is in the summary."""
 BEGIN, END = "<!-- figures: made by training.study_report, do not edit -->", "<!-- end of figures -->"
-STUDENT_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78}
-"""Two-sided 95 % quantile of Student's t, by degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def summarise(folder: Path, few: int, names: list[str]) -> dict:
     """Means over people of every cell that exists: method (in the order of `names`) -> seed -> source -> {metric: 15 numbers, by
     steps}."""
     methods: dict[str, dict] = {}
-    for file in (file for name in names for file in sorted((folder / "results").glob(f"{name}-[0-9].json"))):
+    for file in (file for name in names for file in sorted((folder / "results").glob(f"{name}-[0-9]*.json"))):
         cell = json.loads(file.read_text())
         seed = {source: _means(cell[source]) for source in SOURCES if source in cell}
         seed["few"] = _means({metric: [row[:few] for row in rows] for metric, rows in cell["mocap"].items()})
@@ -96,8 +95,8 @@ def table_of_differences(methods: dict, step: int) -> list[str]:
             names = [name if name == "regression" else f"{name}-{scope}" for name in (worse, better)]
             before, after = (methods.get(name, {}) for name in names)
             if common := sorted(set(before) & set(after)):
-                alike = before[common[0]]["mocap"]["people"] == after[common[0]]["mocap"]["people"]
-                source = "mocap" if alike else "few"
+                same_people = before[common[0]]["mocap"]["people"] == after[common[0]]["mocap"]["people"]
+                source = "mocap" if same_people else "few"
                 errors = [np.array([by[seed][source]["mpjpe"][step] for seed in common]) for by in (before, after)]
                 people = after[common[0]][source]["people"]
                 lines.append(f"| {scope} | {names[0]} → {names[1]} | {people} | {_difference(errors[1] - errors[0])} |")
@@ -108,7 +107,7 @@ def _difference(difference: np.ndarray) -> str:
     """Mean over seeds, Student's interval around it, and how often it is negative."""
     count, mean, interval = len(difference), difference.mean(), "one seed"
     if count > 1:
-        half = STUDENT_95[count - 1] * difference.std(ddof=1) / math.sqrt(count)
+        half = scipy.stats.t.ppf(0.975, count - 1) * difference.std(ddof=1) / math.sqrt(count)
         interval = f"{mean - half:+.1f} to {mean + half:+.1f}"
     return f"{mean:+.1f} | {interval} | {(difference < 0).sum()} of {count}"
 

@@ -20,6 +20,7 @@ from hmr_ros.smpl_file import load_body
 from training import checkpoint
 from training.adapt import adapt
 from training.body import BodyArrays
+from training.command import errors_in_one_line
 from training.config import MetaConfig, NoiseConfig
 from training.eft import EftConfig, eft, start
 from training.export import load_checkpoint
@@ -94,6 +95,7 @@ def main(config: ShippedConfig) -> dict:
 
 
 if __name__ == "__main__":
-    from training.study_report import table_of_shipped
+    with errors_in_one_line():
+        from training.study_report import table_of_shipped
 
-    print("\n".join(table_of_shipped(main(tyro.cli(ShippedConfig)))))
+        print("\n".join(table_of_shipped(main(tyro.cli(ShippedConfig)))))

@@ -84,7 +84,10 @@ class Poses:
     @staticmethod
     def _read(path: Path) -> np.ndarray:
         if not path.is_file():
-            raise FileNotFoundError(f"no motion capture at {path.resolve()}: give --data the folder with {path.name}")
+            raise FileNotFoundError(
+                f"no motion capture at {path.resolve()}: training takes the folder with {path.name} as --data, evaluation the folder above it, "
+                "with mocap/ in it, as --root; `python -m training.prepare cmu` says how to make the files"
+            )
         with np.load(path) as file:
             if "axes" in file and str(file["axes"]) != "y_up":
                 raise ValueError(

@@ -27,7 +27,8 @@ from training.adapt import adapt
 from training.body import BodyArrays
 from training.captured import Ahead, CapturedSteps, Work
 from training.checkpoint import Checkpoint, commit, digests, load
-from training.config import MetaConfig, TrainConfig
+from training.command import errors_in_one_line
+from training.config import LossConfig, MetaConfig, TrainConfig
 from training.constants import constant
 from training.draws import below, drawing
 from training.from_bundle import checkpoint_of
@@ -50,6 +51,16 @@ def make_model(config: TrainConfig, kind: type[MetaHmr] = MetaHmr) -> MetaHmr:
         for part in predicting(model):
             part.requires_grad_(False)
     return model
+
+
+@torch.no_grad()
+def reset_inner_step(model: MetaHmr, config: TrainConfig) -> None:
+    """What the settings say of the inner step goes before what `--init` brought: fixed step sizes, and other loss weights than usual."""
+    if not config.meta.learn_step_sizes:
+        model.log_inner_lr.copy_(model.scope.initial_lr().log())
+        model.curvature.zero_()
+    if config.loss != LossConfig():
+        model.log_loss_weights.copy_(weights_of(config.loss).log())
 
 
 def predicting(model: MetaHmr) -> tuple[nn.Module, ...]:
@@ -167,11 +178,12 @@ class Run:
         if config.init:
             source = checkpoint_of(config.init) if config.init.is_dir() else load(config.init)
             self.model.load_matching(source.model)
+            reset_inner_step(self.model, config)
             history = source.run["history"]
         self.model.to(device)
         to_training(self.model, config.meta)
-        for encoder in (part for part in self.model.modules() if hasattr(part, "half") and part is not self.model):
-            encoder.half = config.precision == "bfloat16"
+        for encoder in (part for part in self.model.modules() if hasattr(part, "mixed_precision")):
+            encoder.mixed_precision = config.precision == "bfloat16"
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         on_gpu = device.type == "cuda"  # there a step is captured, and a replay reads the rate at a fixed address
         self.rate = torch.tensor(config.learning_rate, device=device)
@@ -181,15 +193,29 @@ class Run:
         self.checkpoint = config.out / "checkpoint.safetensors"
         if self.checkpoint.is_file():
             history = self._resume(load(self.checkpoint))
+        elif config.meta.steps_only and not config.init:
+            raise ValueError("--meta.steps-only learns the steps of a trained network: give --init")
         now = {"from_step": self.step, "config": asdict(config), "commit": commit(), "torch": torch.__version__}
         now["data"] = digests(files)
-        self.description = {**now, "history": [*history, now]}
+        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        self.description = {**now, "history": [*history, now], "trained_parameters": trained}
 
     def make_model(self) -> MetaHmr:
         return make_model(self.config)
 
     def _resume(self, saved: Checkpoint) -> list[dict]:
+        if (before := saved.run["config"]["model"]) != (now := json.loads(json.dumps(asdict(self.config.model)))):
+            differ = ", ".join(sorted(name for name in {**before, **now} if before.get(name) != now.get(name)))
+            raise ValueError(
+                f"{self.checkpoint} holds another model ({differ} differ): choose another --out, or start from it with --init"
+            )
         self.model.load_state_dict(saved.model)
+        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        if (before := saved.run.get("trained_parameters", trained)) != trained:
+            raise ValueError(
+                f"{self.checkpoint} was trained with other switches ({', '.join(sorted(set(before) ^ set(trained)))} differ): resume with "
+                "the same ones, or start a new run with --out and --init"
+            )
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": saved.optimizer})
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate  # not the copy that loading made
@@ -263,6 +289,12 @@ def train(config: TrainConfig) -> Path:
         body = BodyArrays.of(load_body(config.body)).to(group.device)
         data = Data(config, body)
         run = Run(config, data.files, group.device)
+        group.require_same_step(run.step)
+        if group.first and run.step:
+            done = (
+                "nothing is left to do; choose another --out for a new run" if run.step >= config.steps else "going on"
+            )
+            print(f"{run.checkpoint} is at step {run.step} of {config.steps}: {done}")
         share = group.share(config.batch)
 
         def sample(step: int) -> Sample:
@@ -274,7 +306,7 @@ def train(config: TrainConfig) -> Path:
 
 def set_up(config: TrainConfig) -> None:
     torch.set_num_threads(config.threads)
-    torch.backends.cuda.matmul.allow_tf32 = config.precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.precision != "float32"
 
 
 def descend(
@@ -331,4 +363,5 @@ class Report:
 
 
 if __name__ == "__main__":
-    train(tyro.cli(TrainConfig))
+    with errors_in_one_line():
+        train(tyro.cli(TrainConfig))

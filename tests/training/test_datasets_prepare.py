@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -346,3 +347,34 @@ def test_a_broken_image_is_named(walkers, tmp_path):
     (tmp_path / "10.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match="10.png: not a readable image"):
         detect(people, tmp_path)
+
+
+def test_who_stands_in_the_box_is_detected_and_not_a_larger_neighbour(walkers):
+    """The clip's walker, and beside them the same one half as large again."""
+    people, folder = walkers
+    frame = cv2.imread(str(folder / "60.png"))[..., ::-1]
+    left, top, right, bottom = (
+        int(v) for v in (*(people.box[1, :2] - people.box[1, 2] / 2), *(people.box[1, :2] + people.box[1, 2] / 2))
+    )
+    person = frame[max(top, 0) : bottom, max(left, 0) : right]
+    neighbour = cv2.resize(person, None, fx=1.5, fy=1.5)
+    height, width = person.shape[:2]
+    scene = np.full((neighbour.shape[0], width + neighbour.shape[1], 3), 120, np.uint8)
+    low = (neighbour.shape[0] - height) // 2
+    scene[low : low + height, :width] = person
+    scene[:, width:] = neighbour
+    write_image(folder / "two.png", scene)
+    box = np.array([[width / 2, low + height / 2, height]])
+    seen = detect(people_of(1, image=np.array(["two.png"]), box=box), folder)
+    found = seen.confidence_detected[0] > 0
+    assert found.sum() > 12 and np.median(seen.detected_2d[0][found, 0]) < width
+
+
+@pytest.mark.parametrize("below, split", [("SFU", "val"), ("SFU/1/a_poses.npz", "val"), ("SSM_synced", "test")])
+def test_a_held_out_subset_is_held_out_when_it_is_the_root_too(tmp_path, below, split):
+    for name in ("SFU/1/a", "SSM_synced/2/b"):
+        amass_file(tmp_path / f"amass/{name}_poses.npz")
+    root = tmp_path / "amass" / below
+    with pytest.raises(DatasetError, match="'train'"):
+        prepare(PrepareConfig("amass", root, tmp_path / "x.npz"))
+    assert len(prepare(PrepareConfig("amass", root, tmp_path / "y.npz", split=split))) == 30

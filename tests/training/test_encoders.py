@@ -61,7 +61,7 @@ def test_people_do_not_see_each_other(kind, seen):
 def test_mixed_precision_stays_near(seen):
     model = encoder("transformer")
     plain = model(*seen)
-    model.half = True
+    model.mixed_precision = True
     mixed = model(*seen)
     assert mixed.dtype == torch.float32
     assert 0 < (mixed - plain).abs().max() < 0.1

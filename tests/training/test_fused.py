@@ -87,3 +87,11 @@ def test_a_checkpoint_tells_what_it_is():
     model = model_of(dataclasses.asdict(CONFIG))
     assert isinstance(model, FusedMetaHmr) and model.image == CONFIG
     model.load_state_dict(fused().state_dict())
+
+
+@pytest.mark.parametrize(
+    "change", [{"auxiliary_backbone": "resnet18_thin"}, {"points": dataclasses.replace(POINTS, scope="head")}]
+)
+def test_settings_that_it_cannot_have_are_refused(change):
+    with pytest.raises(ValueError, match="scope latent"):
+        FusedMetaHmr(dataclasses.replace(CONFIG, **change), WEIGHTS)

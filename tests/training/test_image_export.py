@@ -54,7 +54,8 @@ def exported_untrained(run: Path, config: ImageModelConfig, model) -> tuple:
     checkpoint.Checkpoint(model.state_dict(), {}, 0, described).save(run / "checkpoint.safetensors")
     folder = export(ExportConfig(checkpoint=run / "checkpoint.safetensors", out=run / "bundle", name="thin"))
     model = load_checkpoint(run / "checkpoint.safetensors")[0]
-    round_weights(model.encoder)
+    seen = example_inputs(model, BodyArrays.of(load_body("open")), weights_of(LossConfig()), 2)["encode"]
+    round_weights(model.encoder, lambda: model.encode(*seen.values()))
     return load_bundle(str(folder)), model
 
 
@@ -150,8 +151,31 @@ def test_rounding_weights_changes_little():
     crop = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before = network(crop)
-        round_weights(network)
+        round_weights(network, lambda: network(crop))
         assert 0 < (network(crop) - before).abs().max() < 2e-3 * before.abs().max()
+
+
+def test_a_backbone_whose_normalisations_come_first_is_refused():
+    """Each is registered after a convolution that another branch follows, as in pre-activation networks."""
+
+    class PreActivation(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm, self.second = (
+                torch.nn.Conv2d(3, 8, 3),
+                torch.nn.BatchNorm2d(8),
+                torch.nn.Conv2d(8, 8, 1),
+            )
+
+        def forward(self, x):
+            x = self.first(x)
+            return x + self.second(self.norm(x).relu())
+
+    torch.manual_seed(0)
+    network, crop = PreActivation().eval(), torch.randn(2, 3, 16, 16)
+    network.norm.running_var.uniform_(0.05, 0.2)
+    with torch.no_grad(), pytest.raises(ValueError, match="Choose another backbone"):
+        round_weights(network, lambda: network(crop))
 
 
 def test_an_engine_is_of_the_weights_too(exported):

@@ -126,3 +126,22 @@ def test_without_torchrun_nothing_is_communicated():
     parameter.grad = torch.ones(3)
     alone.average_gradients([parameter])
     assert torch.equal(parameter.grad, torch.ones(3)) and alone.any(True) and not alone.any(False)
+
+
+OTHER_STEP = """
+import torch, sys
+from training.processes import processes
+with processes("cpu") as group:
+    try:
+        group.require_same_step(int(sys.argv[1]) * group.rank)
+    except RuntimeError as error:
+        print(group.rank, error)
+"""
+
+
+@pytest.mark.parametrize("apart", [0, 7])
+def test_processes_at_different_steps_do_not_go_on_together(tmp_path, apart):
+    script = tmp_path / "other_step.py"
+    script.write_text(OTHER_STEP)
+    output, _ = torchrun(str(script), str(apart)).communicate(timeout=PATIENCE_S)
+    assert output.count("different steps (0, 7): --out must be the same folder") == (2 if apart else 0), output

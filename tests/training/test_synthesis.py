@@ -118,3 +118,29 @@ def test_after_the_first_batch_nothing_is_copied_to_the_device(body):
     with NumbersMadeTensors() as made:
         synthesis(UPRIGHT, rng)
     assert made.count == 0
+
+
+def test_the_detector_flattens_along_the_ray_to_the_person(body):
+    """As the real one does, which looks at an upright crop: not along the camera's axis."""
+    noise = NoiseConfig(turn_deg=0, sigma_3d_m=0, flips_3d=0, without_3d=0, sigma=0, outliers=0, swaps=0)
+    rng = torch.Generator().manual_seed(0)
+    true, center = torch.randn(50, 23, 3, generator=rng), torch.randn(50, 2, generator=rng)
+    detector = Synthesis(BodyArrays.of(body), noise)
+    seen, known = detector.detect_3d(true, torch.zeros(50, 23, 2), center, rng)
+    hips = [skeleton.KEYPOINT_NAMES.index(f"{side}_hip") for side in ("left", "right")]
+    true = true - true[:, hips].mean(1, keepdim=True)
+    ray = torch.nn.functional.normalize(torch.cat([center, torch.ones(50, 1)], 1), dim=1).unsqueeze(1)
+    lost = torch.where(known[..., None] > 0, seen, true)
+    along = (lost * ray).sum(-1, keepdim=True) / (true * ray).sum(-1, keepdim=True)
+    across = (lost - (lost * ray).sum(-1, keepdim=True) * ray).norm(dim=-1) / (
+        true - (true * ray).sum(-1, keepdim=True) * ray
+    ).norm(dim=-1)
+    for ratio in (
+        along[..., 0],
+        across,
+    ):  # the same for all of a person's keypoints: size, and less of it along the ray
+        middle = ratio[known > 0].reshape(50, -1).median(1, keepdim=True).values
+        torch.testing.assert_close(
+            ratio[known > 0].reshape(50, -1), middle.expand(-1, int(known[0].sum())), rtol=1e-2, atol=1e-2
+        )
+    assert (along[..., 0][known > 0] < across[known > 0] * 1.06).all()

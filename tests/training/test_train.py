@@ -5,6 +5,9 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +16,8 @@ pytest.importorskip("tensorboard", reason="needs tensorboard")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 
-from training.checkpoint import load  # noqa: E402
-from training.config import MetaConfig, ModelConfig  # noqa: E402
+from training.checkpoint import commit, load  # noqa: E402
+from training.config import LossConfig, MetaConfig, ModelConfig  # noqa: E402
 from training.train import inner_weights, make_model, train  # noqa: E402
 
 
@@ -113,3 +116,47 @@ def test_the_steps_alone_can_be_learned(small_run, tmp_path):
 def test_missing_data_says_where_it_looked(small_run, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.*--data"):
         train(dataclasses.replace(small_run, data=tmp_path / "nowhere"))
+
+
+def test_switches_of_the_inner_step_hold_for_weights_of_another_run_too(small_run, tmp_path):
+    start = train(dataclasses.replace(small_run, steps=1, out=tmp_path / "start"))
+    assert load(start).model["curvature"].any()
+    meta = dataclasses.replace(small_run.meta, learn_step_sizes=False)
+    config = dataclasses.replace(small_run, steps=1, meta=meta, init=start, loss=LossConfig(keypoints_2d=50.0))
+    trained, fresh = load(train(config)).model, make_model(config).state_dict()
+    assert not trained["curvature"].any() and torch.equal(trained["log_inner_lr"], fresh["log_inner_lr"])
+    assert trained["log_loss_weights"].exp()[0] == pytest.approx(50, rel=0.01)
+
+
+def test_steps_alone_need_a_trained_network(small_run):
+    with pytest.raises(ValueError, match="--init"):
+        train(dataclasses.replace(small_run, meta=dataclasses.replace(small_run.meta, steps_only=True)))
+
+
+def test_a_run_is_not_resumed_with_other_things_to_learn(small_run):
+    train(dataclasses.replace(small_run, steps=2))
+    meta = dataclasses.replace(small_run.meta, learn_step_sizes=False)
+    with pytest.raises(ValueError, match="curvature, log_inner_lr differ.*same"):
+        train(dataclasses.replace(small_run, steps=4, meta=meta))
+
+
+def test_the_commit_is_the_projects_wherever_training_starts(monkeypatch, tmp_path):
+    here = commit()
+    monkeypatch.chdir(tmp_path)
+    assert commit() == here
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit() == "unknown"
+
+
+def test_a_run_found_in_out_is_told_and_another_model_is_not_mixed_with_it(small_run, capsys):
+    train(dataclasses.replace(small_run, steps=2))
+    train(dataclasses.replace(small_run, steps=2))
+    assert "is at step 2 of 2: nothing is left to do" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="another model .*width differ.*--init"):
+        train(dataclasses.replace(small_run, model=ModelConfig(width=8, blocks=1)))
+
+
+def test_mistakes_are_told_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "training.train", "--data", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert ended.returncode == 1 and "no motion capture at" in ended.stderr and "Traceback" not in ended.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +23,8 @@ from training.datasets.eft import read_eft
 from training.datasets.people import DatasetError, People
 from training.datasets.retarget import to_smpl
 from training.datasets.spin import read_spin
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,19 @@ CMU_HELD_OUT = (3, 9, 12, 17, 127)
 """Subjects of our validation poses."""
 
 
+def _is_cmu_held_out(subject: str) -> bool:
+    return subject.isdigit() and int(subject) in CMU_HELD_OUT
+
+
 def _amass_files(root: Path, split: str) -> list[Path]:
-    """The CMU subjects of our validation poses are validation here too, even where --root is a folder inside CMU."""
+    """The CMU subjects of our validation poses are validation here too. Folders above --root count as well: it may be a subset's own folder,
+    or one file."""
 
     def split_of(path: Path) -> str:
-        parts = set(path.relative_to(root).parts) if path != root else set()
-        folders = path.absolute().parts
-        subjects = {number for name, number in zip(folders, folders[1:]) if name == "CMU"}
-        if any(subject.isdigit() and int(subject) in CMU_HELD_OUT for subject in subjects):
+        folders = path.absolute().parts[:-1]
+        if any(_is_cmu_held_out(subject) for name, subject in zip(folders, folders[1:]) if name == "CMU"):
             return "val"
-        return next((name for name, subsets in AMASS_HELD_OUT.items() if parts & set(subsets)), "train")
+        return next((name for name, subsets in AMASS_HELD_OUT.items() if set(folders) & set(subsets)), "train")
 
     files = [
         path
@@ -111,15 +118,33 @@ def _amass_files(root: Path, split: str) -> list[Path]:
 
 
 def _cmu_files(root: Path, split: str) -> list[Path]:
+    """CMU's files are named after their subject: 09_12.amc."""
     files = _all("*.amc")(root, split)
-
-    def held_out(path: Path) -> bool:
-        subject = path.stem.split("_")[0]
-        return subject.isdigit() and int(subject) in CMU_HELD_OUT
-
-    chosen = files if split == "all" else [path for path in files if held_out(path) == (split == "val")]
+    chosen = (
+        files
+        if split == "all"
+        else [path for path in files if _is_cmu_held_out(path.stem.split("_")[0]) == (split == "val")]
+    )
     if not chosen:
         raise DatasetError(f"None of the {len(files):,} amc below {root.absolute()} belong to split {split!r}.")
+    return chosen
+
+
+def _bvh_files(root: Path, split: str) -> list[Path]:
+    """Without CMU's validation subjects, whose files are named as in `_cmu_files`."""
+    files = _all("*.bvh")(root, split)
+    chosen = [
+        path
+        for path in files
+        if not re.fullmatch(r"\d+_\d+", path.stem) or not _is_cmu_held_out(path.stem.split("_")[0])
+    ]
+    if len(chosen) < len(files):
+        _log.warning(
+            "left out %d bvh of CMU's subjects %s, which are validation poses", len(files) - len(chosen),
+            ", ".join(map(str, CMU_HELD_OUT)),
+        )  # fmt: skip
+    if not chosen:
+        raise DatasetError(f"All of the {len(files):,} bvh below {root.absolute()} are of CMU's validation subjects.")
     return chosen
 
 
@@ -221,6 +246,6 @@ SOURCES = {
     ),
     "bvh": Source(
         "Motion capture in BVH", "any folder of .bvh with common joint names, as --root", "that of the files", ("all",),
-        _all("*.bvh"), lambda path, options: _mocap(path, read_bvh(path), options), "poses",
+        _bvh_files, lambda path, options: _mocap(path, read_bvh(path), options), "poses",
     ),
 }  # fmt: skip

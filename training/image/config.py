@@ -20,13 +20,13 @@ class ImageModelConfig:
     """cliff is told where in the image the crop was (Li et al., ECCV 2022), hmr is not (Kanazawa et al., CVPR 2018); fused is ours,
     and reads keypoints too (`training.image.fused`)."""
     iterations: int = 3
-    """Times the main head corrects itself; Meta-HMR's published networks do so 10 times."""
+    """Times the main head corrects itself; Meta-HMR's published networks do so 10 times. Head fused predicts once."""
     auxiliary_iterations: int = 3
     crop_height: int = 256
     """Pixels; multiples of 32."""
     crop_width: int = 192
     curvature_rank: int = 48
-    """Rank of the learned part of the inner step that couples the state's dimensions."""
+    """Rank of the learned part of the inner step that couples the state's dimensions; head fused has that of `points`."""
     points: ModelConfig = field(default_factory=ModelConfig)
     """Head fused: the keypoint model that it starts from."""
 

@@ -39,7 +39,12 @@ class FusedMetaHmr(ImageMetaHmr):
     kind = "fused"
 
     def __init__(self, config: ImageModelConfig, loss_weights: Tensor):
-        """loss_weights: as MetaHmr takes them."""
+        """loss_weights: as MetaHmr takes them. Raises ValueError for settings that this model cannot have."""
+        if config.auxiliary_backbone or config.points.scope != "latent":
+            raise ValueError(
+                "head fused has its auxiliary head on the main backbone, and adapts in scope latent: leave out --model.auxiliary-backbone and "
+                "--model.points.scope"
+            )
         MetaHmr.__init__(self, config.points, loss_weights)
         self.image, self.crop_px = config, config.crop_px
         self.encoder = FusedEncoder(config)

@@ -26,7 +26,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ImageModelConfig):
         super().__init__()
-        self.half = False
+        self.mixed_precision = False
         self.backbone = make_backbone(config.backbone)
         self.auxiliary_backbone = make_backbone(config.auxiliary_backbone) if config.auxiliary_backbone else None
         for name, value in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
@@ -35,7 +35,7 @@ class ImageEncoder(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         """crop: (B, 3, H, W) RGB in [0, 1]."""
         x = (crop - self.mean) / self.std
-        with mixed_precision(self.half, x.device):
+        with mixed_precision(self.mixed_precision, x.device):
             features = self.backbone(x)
             if self.auxiliary_backbone is not None:
                 features = torch.cat([features, self.auxiliary_backbone(x)], dim=-1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hmr_ros.smpl_file import load_body
 from training.body import BodyArrays
+from training.command import errors_in_one_line
 from training.config import TrainConfig
 from training.image.augment import AugmentConfig
 from training.image.config import ImageModelConfig
@@ -40,6 +41,10 @@ class ImageTrainConfig(TrainConfig):
     model: ImageModelConfig = field(default_factory=ImageModelConfig)
     pictures: PicturesConfig = field(default_factory=PicturesConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self):
+        if self.pairs.file:
+            raise ValueError("--pairs holds keypoints without pictures: it is for training.train, not for image models")
 
 
 class ImageRun(Run):
@@ -80,4 +85,5 @@ def train(config: ImageTrainConfig) -> Path:
 
 
 if __name__ == "__main__":
-    train(tyro.cli(ImageTrainConfig))
+    with errors_in_one_line():
+        train(tyro.cli(ImageTrainConfig))
