@@ -16,6 +16,9 @@ ROUND_TRIP = 0.0025
 MAX_TANGENT = 2.5
 """Tangent of the largest angle off the optical axis, 68 degrees: beyond it one pixel is a large step in x/z, and nothing was trained there."""
 
+MAX_PX = 1e9
+"""Farthest that a point is projected to: beside the camera or behind it a lens model gives numbers that float32 cannot hold."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -77,7 +80,7 @@ class Camera:
         else:
             rays = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
             flat, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), self.K, self.D)
-        return flat.reshape(*xyz.shape[:-1], 2).astype(np.float32)
+        return np.clip(flat.reshape(*xyz.shape[:-1], 2), -MAX_PX, MAX_PX).astype(np.float32)
 
     def has_ray(self, uv: np.ndarray) -> np.ndarray:
         """Whether `normalise` means something at pixels (..., 2). Returns (...,) bool.

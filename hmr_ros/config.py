@@ -2,13 +2,14 @@
 
 ROS parameters, command lines and the documentation are all made from these classes; YAML holds only what differs.
 A field's metadata: `doc` (one sentence, with the unit), `low`/`high` (inclusive bounds), `choices`, `dynamic` (may change
-while the node runs).
+while the node runs), `read_only` (never changes after the start).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -198,11 +199,23 @@ def setting_of(kind: type, name: str) -> dataclasses.Field:
     return next(item for item in fields(kind) if item.name == name)
 
 
+_KINDS: dict[type, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "text"),
+}
+"""What a setting may hold, by the type of its default, and how to say so."""
+
+
 def check(config: Any, prefix: str = "") -> None:
     """Raise ConfigError, naming setting, value and what is allowed, when a value is out of bounds."""
     for item in fields(config):
         value, meta = getattr(config, item.name), item.metadata
         name = f"{prefix}.{item.name}" if prefix else item.name
+        kinds, kind = _KINDS[type(item.default)]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise ConfigError(f"{name} = {value!r}: must be {kind}")
         if meta.get("choices") and value not in meta["choices"]:
             raise ConfigError(f"{name} = {value!r}: choose one of {', '.join(meta['choices'])}")
         low, high = meta.get("low"), meta.get("high")

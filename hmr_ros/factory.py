@@ -50,6 +50,7 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
     body, bundle = load_weights(config.model)
     loaded = load_graphs(config.model, body, bundle, config.keypoints.max_people)
     graphs = loaded.graphs
+    detector = type(source).__name__ if source else config.keypoints.source
     return Pipeline(
         config=config,
         body=body,
@@ -67,8 +68,8 @@ def build_pipeline(config: PipelineConfig, source: KeypointSource | None = None)
             "shape_space": body.shape_space,
             "backend": loaded.name,
             "backend_reason": loaded.reason,
-            "keypoints": config.keypoints.source,
-            "keypoints_backend": config.keypoints.backend if config.keypoints.source == "blazepose" else "",
+            "keypoints": detector,
+            "keypoints_backend": config.keypoints.backend if detector == "blazepose" else "",
         },
     )
 

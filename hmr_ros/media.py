@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from hmr_ros.types import BACK_S
+
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 DEFAULT_FPS = 30.0
@@ -54,6 +56,10 @@ class Media:
     """The files of "images", in order."""
     bad: list[str] = field(default_factory=list, compare=False)
     """Error messages for the files of "images" that were skipped so far."""
+
+    @property
+    def skipped(self) -> int:
+        return len(self.bad)
 
     @property
     def is_still(self) -> bool:
@@ -167,6 +173,8 @@ class VideoWriter:
 
     def _hold_until(self, stamp_ns: int) -> None:
         if self._written:
+            if 0 < self._stamp_ns - stamp_ns <= BACK_S * 1e9:
+                stamp_ns = self._stamp_ns  # overtaken on its way: no time has passed, and none passes twice
             self._elapsed_ns += min(max(stamp_ns - self._stamp_ns, 0), round(MAX_PAUSE_S * 1e9))
         self._stamp_ns = stamp_ns
         while self._written < round(self._elapsed_ns * self.fps / 1e9):

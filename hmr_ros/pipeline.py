@@ -106,7 +106,7 @@ class Pipeline:
                 linear_velocity=smooth.linear_velocity[i],
                 loss_before=float(fit.report.loss_before[i]),
                 loss_after=float(fit.report.loss_after[i]),
-                steps=fit.report.steps,
+                steps=int(fit.steps[i]),
                 distance_measured=bool(measured[i]),
             )
             for i in range(len(ids))

@@ -23,6 +23,9 @@ JOINT_NAMES = (
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 """Index of each joint's parent; -1 for the root. A parent always comes before its children."""
 
+BONES = np.array([(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0])
+"""(23, 2): the joints at both ends of every bone."""
+
 KEYPOINT_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def write_snapshot(
         raise OSError(f"the overlay of {overlay.shape[1]}x{overlay.shape[0]} pixels cannot be encoded as PNG")
     try:
         picture.write_bytes(png.tobytes())
-        numbers.write_text(json.dumps(to_json(frame, result, description), indent=1, default=_plain) + "\n")
+        numbers.write_text(json.dumps(_plain(to_json(frame, result, description)), indent=1) + "\n")
     except OSError:  # such as a full disk: leave no incomplete files
         for path in (picture, numbers):
             path.unlink(missing_ok=True)
@@ -46,7 +47,7 @@ def write_snapshot(
 
 
 def to_json(frame: Frame, result: FrameResult, description: dict) -> dict:
-    """Names, units and shapes as in `hmr_ros.types`."""
+    """Names, units and shapes as in `hmr_ros.types`. In the file, numbers that are not finite are null."""
     return {
         **description,
         "stamp_ns": frame.stamp_ns,
@@ -63,4 +64,13 @@ def to_json(frame: Frame, result: FrameResult, description: dict) -> dict:
 
 
 def _plain(value):
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+    """The same in JSON's types. JSON has no NaN and no infinity: such a number becomes null."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (int, str)) else str(value)

@@ -35,6 +35,8 @@ class Fit:
     """The best found."""
     state: np.ndarray
     """(N, S): the state that `pose` was read from."""
+    steps: np.ndarray
+    """(N,) int: how often each person's own state was moved."""
     report: FitReport
 
 
@@ -67,7 +69,7 @@ class Optimiser:
         if warm is not None:
             best.offer(warm, self._readout(state=warm, **start.fit_inputs)["loss"])
         state, previous, steps, stop = best.state.copy(), best.loss.copy(), 0, "max_steps"
-        moving = np.ones(len(state), bool)
+        moving, taken = np.ones(len(state), bool), np.zeros(len(state), int)
         if not np.any(start.fit_inputs["confidence"] > 0):
             stop = "no_keypoints"
         while stop == "max_steps" and steps < config.max_steps:
@@ -92,7 +94,7 @@ class Optimiser:
                 # If everyone moves, the array itself is passed on: a GPU backend recognises it and skips the upload.
                 moved = stepped["new_state"]
                 state = moved if moving.all() else np.where(moving[:, None], moved, state)
-                previous, steps = loss, steps + 1
+                previous, steps, taken = loss, steps + 1, taken + moving
 
         answer = before if steps == 0 and warm is None else self._readout(state=state, **start.fit_inputs)
         if not np.all(answer["loss"] <= best.loss):
@@ -100,7 +102,7 @@ class Optimiser:
             state = best.state
             answer = self._readout(state=state, **start.fit_inputs)
         report = FitReport(steps, before["loss"], answer["loss"], stop, self._clock() - began)
-        return Fit(_pose(before), _pose(answer), state, report)
+        return Fit(_pose(before), _pose(answer), state, taken, report)
 
     def _too_late(self, people: int, deadline_s: float) -> bool:
         """Whether another step, and the readouts of its result and perhaps of an earlier state, would end after the deadline."""

@@ -74,16 +74,6 @@ class BodyPose:
     def __len__(self) -> int:
         return len(self.betas)
 
-    @property
-    def global_orient(self) -> np.ndarray:
-        """(N, 3) float32, axis-angle, radians."""
-        return rotmat_to_rotvec(self.rotmat[:, 0])
-
-    @property
-    def body_pose(self) -> np.ndarray:
-        """(N, 69) float32, axis-angle of joints 1 to 23, radians."""
-        return rotmat_to_rotvec(self.rotmat[:, 1:]).reshape(len(self), 69)
-
     def __getitem__(self, index) -> BodyPose:
         return BodyPose(self.rotmat[index], self.betas[index], self.transl[index])
 
@@ -93,7 +83,7 @@ class FitReport:
     """What test-time optimisation did for N people in one frame."""
 
     steps: int
-    """Adaptation steps taken."""
+    """Adaptation steps taken: those of the person who took the most."""
     loss_before: np.ndarray
     """(N,) float32: objective at the regressor's output."""
     loss_after: np.ndarray
@@ -144,6 +134,7 @@ class Person:
     loss_before: float
     loss_after: float
     steps: int
+    """Adaptation steps that this person took; others in the frame may have taken more."""
     distance_measured: bool = False
     """Whether a depth image set the distance; otherwise it follows from how large the person appears."""
 

@@ -33,9 +33,11 @@ class History:
         self._rows: deque[tuple[float, ...]] = deque(maxlen=window)
 
     def add(self, time_s: float, *, latency_ms: float, steps: float, loss_before: float, loss_after: float) -> None:
-        """NaN where a frame has no such value. A time not after the last one (a bag that loops) starts over."""
-        if self._rows and time_s <= self._rows[-1][0]:
+        """NaN where a frame has no such value. A time before the last one (a bag that loops) starts over; the same time replaces it."""
+        if self._rows and time_s < self._rows[-1][0]:
             self._rows.clear()
+        if self._rows and time_s == self._rows[-1][0]:
+            self._rows.pop()
         self._rows.append((time_s, latency_ms, steps, loss_before, loss_after))
 
     def columns(self) -> dict[str, np.ndarray]:

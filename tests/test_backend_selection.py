@@ -12,7 +12,7 @@ from hmr_ros.backends.graph import BackendError
 from hmr_ros.backends.onnx_runtime import CUDA, OnnxRuntimeGraph
 from hmr_ros.backends.selection import Loaded, first_that_works, unless_slower
 from hmr_ros.bundle import BundleError, load_bundle
-from hmr_ros.config import ModelConfig, PipelineConfig
+from hmr_ros.config import ModelConfig, PipelineConfig, replace
 from hmr_ros.factory import build_pipeline, load_graphs, load_weights
 
 
@@ -66,6 +66,13 @@ def test_the_pipeline_says_so_too(weights):
     facts = build_pipeline(PipelineConfig(), source=NoDetector()).describe()
     loaded = load_graphs(ModelConfig(), *weights)
     assert (facts["backend"], facts["backend_reason"]) == (loaded.name, loaded.reason)
+
+
+def test_a_detector_of_ones_own_is_not_taken_for_blazepose(weights):
+    facts = build_pipeline(PipelineConfig(), source=NoDetector()).describe()
+    assert (facts["keypoints"], facts["keypoints_backend"]) == ("NoDetector", "")
+    facts = build_pipeline(replace(PipelineConfig(), {"keypoints.source": "topic"})).describe()
+    assert (facts["keypoints"], facts["keypoints_backend"]) == ("topic", "")
 
 
 def test_tensorrt_first(weights, gpu, onnxruntime_gpu, tmp_path):

@@ -99,7 +99,7 @@ def test_images_come_with_the_bags_stamps_and_camera(tmp_path, storage, make, ki
     assert [round(float(f.image.mean()) / 10) for f in frames] == [0, 1, 2, 3]
     for frame in frames:
         assert frame.frame_id == "cam" and not frame.camera.assumed and np.isclose(frame.camera.focal[0], FOCAL)
-    assert not bag.bad and not bag.warnings
+    assert not bag.skipped and not bag.warnings
 
 
 def test_the_file_alone_is_enough(tmp_path):
@@ -125,7 +125,7 @@ def test_bad_images_are_skipped_and_counted(tmp_path):
     rows = camera_rows()
     rows[2] = (*rows[2][:3], image(0, T0 + PERIOD_NS, rows=HEIGHT // 2))
     bag = BagImages(str(write(tmp_path / "bag", rows)))
-    assert len(list(bag.read())) == 3 and bag.bad == 1 and "bytes" in bag.warnings["images"]
+    assert len(list(bag.read())) == 3 and bag.skipped == 1 and "bytes" in bag.warnings["images"]
 
 
 def test_several_topics_are_listed_and_one_can_be_chosen(tmp_path):
@@ -241,3 +241,18 @@ def test_the_file_tool_plays_a_bag(tmp_path, capsys):
     assert is_bag(str(tmp_path / "out/bag"))
     with pytest.raises(BagError, match="--topic"):
         tool.open_source(SimpleNamespace(source="clip.mp4", topic="/x"))
+
+
+def test_frames_keep_their_place_in_a_bag_after_one_that_cannot_be_decoded(tmp_path):
+    rows = camera_rows()
+    rows[2] = (*rows[2][:3], image(0, T0 + PERIOD_NS, rows=HEIGHT // 2))
+    options = tool.parse([str(write(tmp_path / "bag", rows))])
+
+    def pipeline(frame, deadline_s):
+        return FrameResult((), None)
+
+    pipeline.body = load_body("open")
+    (tmp_path / "out").mkdir()
+    tool.run(pipeline, tool.open_source(options), tmp_path / "out", 0.0, options)
+    lines = map(json.loads, (tmp_path / "out/people.jsonl").read_text().splitlines())
+    assert [(line["frame"], (line["stamp_ns"] - T0) // PERIOD_NS) for line in lines] == [(0, 0), (2, 2), (3, 3)]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hmr_ros.config import TtoConfig
 from hmr_ros.keypoints.blazepose_models import KeypointModelError, find_models
 from hmr_ros.media import DEMO_CLIP, VideoWriter, open_media, write_image
 from hmr_ros.tools.benchmark import PEOPLE, _frames, main
@@ -29,6 +30,7 @@ def test_networks_are_timed_for_every_number_of_people(result):
     for row in result["networks"].values():
         assert {"encode", "regress", "adapt step", "readout", "regression only", "regression + TTO"} == set(row)
         assert all(0 < r["median_ms"] <= r["p99_ms"] for r in row.values())
+        assert row["regression + TTO"]["steps"] == TtoConfig.max_steps
     one = result["networks"]["1"]
     assert one["regression + TTO"]["ratio_to_one_person"] == 1
     assert one["regression + TTO"]["ratio_to_regression"] > 0  # of times, which a busy machine may turn round

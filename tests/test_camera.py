@@ -30,6 +30,16 @@ def test_no_points_are_no_trouble(camera):
     assert camera.project(np.zeros((0, 23, 3))).shape == (0, 23, 2)
 
 
+def test_points_behind_a_distorting_camera_are_far_away_in_numbers_that_exist(camera):
+    if camera.D is not None and camera.distortion_model != "equidistant":
+        camera = Camera(
+            K, 640, 480, np.array([-0.28, 0.07, 0, 0, 0.01] + [0.0] * (len(camera.D) - 5)), camera.distortion_model
+        )
+    xyz = np.random.default_rng(0).uniform([-2, -2, -3], [2, 2, -0.1], (50, 3))
+    uv = camera.project(xyz)
+    assert np.isfinite(uv).all() and uv.dtype == np.float32
+
+
 def test_plumb_bob_equals_opencv():
     import cv2
 

@@ -24,6 +24,11 @@ def test_replace_changes_nested_settings_and_nothing_else():
         ("model.backend", "magic", "choose one of"),
         ("tto.speed", 1, "there are: .*tto.max_steps"),
         ("nonsense", 1, "unknown setting"),
+        ("tto.max_steps", "3", "'3': must be a whole number"),
+        ("tto.max_steps", 2.5, "must be a whole number"),
+        ("tto.tolerance", None, "must be a number"),
+        ("smoothing.enabled", 1, "must be true or false"),
+        ("model.bundle", 7, "must be text"),
     ],
 )
 def test_what_cannot_work_is_refused(name, value, says):

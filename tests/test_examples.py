@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hmr_ros.examples import retarget
-from hmr_ros.examples.separation import BONE_RADII_M, BONES, closest_m, segment_distances, speed_scale
+from hmr_ros.examples.separation import BONE_RADII_M, closest_m, segment_distances, speed_scale
 from hmr_ros.rotation import rotvec_to_rotmat
-from hmr_ros.skeleton import JOINT_NAMES
+from hmr_ros.skeleton import BONES, JOINT_NAMES
 from hmr_ros.smpl_file import load_body
 
 RNG = np.random.default_rng(0)

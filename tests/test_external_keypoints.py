@@ -82,6 +82,22 @@ def test_a_measured_distance_costs_people_of_another_size_no_confidence(pipeline
     assert measured.joint_confidence[JOINT_NAMES.index("left_wrist")] > 0.9
 
 
+def test_steps_are_a_persons_own(pipeline):
+    """Nobody's number grows because somebody beside them needs longer."""
+    rng = np.random.default_rng(0)
+    shown = CAMERA.project(standing(pipeline, (-0.8, 0.1, 4), (0.8, 0.1, 4)))
+    shown[1] += rng.normal(0, 12, shown[1].shape)
+    alone = []
+    for one in shown:
+        pipeline.reset()
+        alone.append(pipeline(frame(CAMERA, one[None])).people[0].steps)
+    pipeline.reset()
+    result = pipeline(frame(CAMERA, shown))
+    found = {person.keypoints_uv[0, 0] > 320: person.steps for person in result.people}
+    assert alone[0] != alone[1] and [found[False], found[True]] == alone
+    assert result.fit.steps == max(alone)
+
+
 def test_an_image_out_of_order_is_taken_as_of_the_same_time(pipeline):
     pipeline.reset()
     for i in range(4):

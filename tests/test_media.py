@@ -71,7 +71,8 @@ def test_writer_scales_images_of_another_size(tmp_path):
     [
         ([0, 1, 4, 5], [0, 1, 1, 1, 2, 3]),
         ([0, 0.1, 0.2, 1, 2, 6], [0, 1, 2, 3, 4, 4, 5]),  # none is left out, and what was too many is caught up with
-        ([0, 1, 0, 1, 4], [0, 1, 2, 3, 3, 4]),  # a stamp of before: no time has passed
+        ([0, 1, 0, 1, 4], [0, 1, 2, 3, 4]),  # an image that was overtaken: no time has passed, and none passes twice
+        ([0, 9, 0, 5], [0] * 9 + [1, 2, 2, 2, 2, 3]),  # a recording that began again
         ([0, 10**9], [0] * round(10 * MAX_PAUSE_S) + [1]),  # and one of another day
     ],
 )

@@ -142,6 +142,15 @@ def test_bad_images_in_a_folder_are_skipped_counted_and_reported(tmp_path, capsy
     assert "2 images were skipped" in said and "2.png" in said
 
 
+def test_frames_keep_their_place_in_the_source_after_one_that_cannot_be_read(tmp_path):
+    source = images(tmp_path / "in", 5)
+    for index in (0, 2):
+        (tmp_path / f"in/{index}.png").write_bytes(b"broken")
+    run(NobodyThere(), source, tmp_path / "out")
+    lines = map(json.loads, (tmp_path / "out/people.jsonl").read_text().splitlines())
+    assert [(line["frame"], round(line["stamp_ns"] * 30e-9)) for line in lines] == [(1, 1), (3, 3), (4, 4)]
+
+
 def test_a_camera_that_is_unplugged_ends_the_run_with_status_1(tmp_path, monkeypatch, capsys):
     def unplugged(self):
         yield np.zeros((48, 64, 3), np.uint8), 0

@@ -200,6 +200,18 @@ def test_one_person_who_diverges_leaves_the_others_their_steps(model):
     assert (fit.report.stop, fit.report.steps) == ("max_steps", 5) and np.isfinite(fit.pose.rotmat).all()
     np.testing.assert_allclose(fit.report.loss_after[[0, 2]], whole.report.loss_after[[0, 2]], rtol=1e-5)
     assert fit.report.loss_after[1] == fit.report.loss_before[1]
+    assert fit.steps.tolist() == [5, 0, 5]
+
+
+def test_everybody_has_as_many_steps_as_alone(model):
+    regressor, graphs = model
+    together, config = observation(6, seed=3), TtoConfig(max_steps=20, tolerance=0.05)
+    optimiser = Optimiser(graphs["adapt"], graphs["readout"])
+    fit = optimiser(regressor(together), config)
+    alone = [Observation(*(a[i : i + 1] for a in vars(together).values())) for i in range(6)]
+    steps = [optimiser(regressor(one), config).report.steps for one in alone]
+    assert len(set(steps)) > 1 and fit.steps.tolist() == steps
+    assert fit.report.steps == max(steps)
 
 
 def test_nothing_to_fit_without_keypoints(model):

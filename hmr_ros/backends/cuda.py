@@ -122,7 +122,8 @@ class DeviceBuffer:
 class Scratch:
     """Memory that an engine needs only while it runs: one buffer for all engines, because they run one after the other.
 
-    Its size is the largest request so far; engines that were given a smaller buffer before keep that one.
+    If an engine that is loaded later wants more than the buffer has, it gets a new, larger one, which those after it share too. Engines
+    that were given the smaller one keep it, and it is freed with the last of them.
     """
 
     def __init__(self, cuda: Cuda):
@@ -133,7 +134,8 @@ class Scratch:
         self._wanted = max(self._wanted, size)
 
     def get(self) -> DeviceBuffer:
-        """Call this only after `want` was called for all known engines: a buffer does not grow once it is handed out."""
+        """Call this only after `want` was called for all known engines: a buffer does not grow once it is handed out, so each later, larger
+        request adds another."""
         if self._buffer is None or self._buffer.size < self._wanted:
             self._buffer = self._cuda.allocate(self._wanted)
         return self._buffer

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from hmr_ros.skeleton import JOINT_NAMES, PARENTS
+from hmr_ros.skeleton import BONES, JOINT_NAMES
 
 _THICK = {
     "spine1": 0.2, "spine2": 0.2, "spine3": 0.24, "neck": 0.15, "collar": 0.15, "head": 0.18, "hip": 0.18, "knee": 0.14,
     "ankle": 0.1, "foot": 0.1, "shoulder": 0.16, "elbow": 0.09, "wrist": 0.08, "hand": 0.12,
 }  # fmt: skip
-
-BONES = np.array([(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0])
-"""(23, 2): the joints at both ends of every bone."""
 
 BONE_RADII_M = np.array([_THICK[JOINT_NAMES[child].split("_")[-1]] for _, child in BONES])
 """(23,): capsules of these radii around the bones contain the whole open body, even of a big adult (measured, and tested)."""

@@ -24,7 +24,7 @@ class ExternalKeypoints:
         uv = np.where(inside[..., None], given.uv, 0)
         sure = np.argsort(-given.score, kind="stable")
         sure = sure[given.score[sure] >= config.min_score][: config.max_people]
-        return Keypoints(uv.astype(np.float32), confidence.astype(np.float32), given.score)[sure]
+        return Keypoints(uv.astype(np.float32), confidence.astype(np.float32), given.score, given.xyz)[sure]
 
     def reset(self) -> None:
         pass

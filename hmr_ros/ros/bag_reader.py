@@ -38,8 +38,8 @@ class BagImages:
 
     def __init__(self, source: str, topic: str | None = None):
         self.path = Path(source).expanduser()
-        self.bad = 0
-        """Images that could not be decoded and were skipped; `warnings` has the reason of the last."""
+        self.skipped = 0
+        """How many images could not be decoded so far; `warnings` has the reason of the last."""
         self.warnings: dict[str, str] = {}
         with self._open() as reader:
             self.topic = self._choose(reader, topic)
@@ -67,7 +67,7 @@ class BagImages:
                 try:
                     image = DECODERS[kind](message)
                 except FrameError as error:
-                    self.bad += 1
+                    self.skipped += 1
                     self.warnings["images"] = str(error)
                     continue
                 height, width = image.shape[:2]

@@ -15,7 +15,7 @@ from hmr_ros.recording import FrameRecord, PersonRecord
 from hmr_ros.ros.bag_reader import BagError
 from hmr_ros.ros.smpl_record import describe_fields, to_records
 from hmr_ros.rotation import rotmat_to_quat
-from hmr_ros.skeleton import JOINT_NAMES, PARENTS
+from hmr_ros.skeleton import BONES, JOINT_NAMES
 from hmr_ros.types import Frame
 
 LINE_LIST, TEXT_VIEW_FACING = 5, 9
@@ -28,7 +28,6 @@ TOPICS = {
     "/hmr/overlay/compressed": "sensor_msgs/msg/CompressedImage",
 }
 _HEAD = JOINT_NAMES.index("head")
-_BONES = [(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0]
 
 
 def check_can_write(folder: Path) -> None:
@@ -112,7 +111,7 @@ class BagWriter:
         markers = [self._new("visualization_msgs/msg/Marker", header=header, action=3)]  # DELETEALL
         for person in people:
             points = [self._point(p) for p in person.joints.tolist()]
-            bones = [points[joint] for bone in _BONES for joint in bone]
+            bones = [points[joint] for joint in BONES.ravel()]
             above = (person.joints[_HEAD] + 0.3 * self._orientations(person)[_HEAD, :, 1]).tolist()
             markers += [
                 self._marker(header, person.id, "skeleton", LINE_LIST, 0.02, points=bones),

@@ -115,6 +115,15 @@ def told_camera(width: int, height: int, intrinsics: list[float] | None, vertica
     return Camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), width, height)
 
 
+def intrinsics_of(options: argparse.Namespace) -> list[float] | None:
+    """fx fy cx cy, pixels, as told; of the demo clip, those it was rendered with. None: they have to be guessed."""
+    if options.intrinsics or options.vertical_fov or options.source:
+        return options.intrinsics
+    with np.load(DEMO_CLIP.with_suffix(".npz")) as known:
+        K = known["K"]
+    return [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
+
+
 def camera_info(camera: Camera) -> CameraInfo:
     info = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = camera.K.ravel().tolist()
@@ -145,7 +154,7 @@ def main() -> int:
     except MediaError as error:
         print(f"camera_publisher: {error}", file=sys.stderr)
         return 1
-    node, stamps, status = CameraPublisher(options.intrinsics, options.vertical_fov), [], 0
+    node, stamps, status = CameraPublisher(intrinsics_of(options), options.vertical_fov), [], 0
     try:
         if not node.wait_for_subscriber(media.width, media.height, options.wait):
             node.get_logger().warning(f"nobody subscribed to 'image' within {options.wait:g} s; playing anyway")

@@ -93,7 +93,10 @@ def assess(stamps: list[int], witness: Recorder, deadline_ms: float) -> dict:
         for stage in ("driver", "transport", "queue", *FRAME_STAGES)
         if f"{stage}_p50_ms" in witness.diagnostics
     }
-    ros_ms, frame_ms = (sum(stages[s]["p50"] for s in names) for names in (ROS_STAGES, ("transport", *FRAME_STAGES)))
+    # Where nobody is ever found, the stages after tracking do not run.
+    ros_ms, frame_ms = (
+        sum(stages[s]["p50"] for s in names if s in stages) for names in (ROS_STAGES, ("transport", *FRAME_STAGES))
+    )
     on_time = int((latency_ms <= deadline_ms).sum())
     return {
         "deadline_ms": deadline_ms,

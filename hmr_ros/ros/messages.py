@@ -17,9 +17,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from hmr_ros.draw import MARKER_LIFETIME_S, track_colour
 from hmr_ros.ros.smpl_cloud import records_to_cloud
 from hmr_ros.rotation import rotmat_to_quat
-from hmr_ros.skeleton import JOINT_NAMES, PARENTS
+from hmr_ros.skeleton import BONES, JOINT_NAMES, PARENTS
 
-_BONES = [(parent, child) for child, parent in enumerate(PARENTS) if parent >= 0]
 _HEAD = JOINT_NAMES.index("head")
 _XYZ = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 
@@ -75,7 +74,7 @@ def skeleton_markers(header: Header, people) -> list[Marker]:
     for person in people:
         points = [_point(p) for p in person.joints.tolist()]
         bones = _marker(header, "skeleton", person.id, Marker.LINE_LIST, 0.02)
-        bones.points = [points[joint] for bone in _BONES for joint in bone]
+        bones.points = [points[joint] for joint in BONES.ravel()]
         label = _marker(header, "id", person.id, Marker.TEXT_VIEW_FACING, 0.15)
         label.text = str(person.id)
         # Along the head's own y axis, which points to the top of the head in any frame.

@@ -161,14 +161,15 @@ class HmrNode(Node):
         self.destroy_node()
 
     def _stop(self) -> bool:
-        """Stop the inputs and the worker. False when the worker hangs in a frame."""
+        """Stop the worker and the inputs. False when the worker hangs in a frame."""
         worker, self._worker = self._worker, None
+        ended = not worker or worker.stop()  # first: a frame that began without the inputs would have no camera
         inputs = (self._input, self._sides)
         self._input = self._sides = None
         for source in inputs:
             if source:
                 source.close()
-        return not worker or worker.stop()
+        return ended
 
     def _release(self) -> None:
         self._stop()

@@ -14,7 +14,7 @@ from sensor_msgs.msg import PointCloud2
 from hmr_ros.body_model import BodyModel
 from hmr_ros.recording import FrameRecord, PersonRecord
 from hmr_ros.ros.smpl_cloud import cloud_to_records
-from hmr_ros.rotation import rotvec_to_rotmat
+from hmr_ros.ros.smpl_record import pose_of
 
 
 class Recorder(Node):
@@ -76,16 +76,14 @@ def to_frames(
 def _people(records: np.ndarray, body: BodyModel) -> tuple[PersonRecord, ...]:
     if not len(records):
         return ()
-    rotvec = np.concatenate([records["global_orient"], records["body_pose"]], axis=1).reshape(-1, 24, 3)
-    rotmat = rotvec_to_rotmat(rotvec)
-    transl = np.stack([records[axis] for axis in "xyz"], axis=-1)
-    joints = body.joints(rotmat, records["betas"], transl)[0]
+    rotmat, betas, transl = pose_of(records)
+    joints = body.joints(rotmat, betas, transl)[0]
     return tuple(
         PersonRecord(
             id=int(record["id"]),
             score=float(record["score"]),
             rotmat=rotmat[i],
-            betas=record["betas"].copy(),
+            betas=betas[i].copy(),
             transl=transl[i],
             joints=joints[i],
             steps=int(record["steps"]),

@@ -46,7 +46,9 @@ class SideInputs:
         if self._depth:
             known["depth"] = self._depth.at(stamp_ns, depth_to_metres)
         if self._detections:
-            known["boxes"] = self._detections.at(stamp_ns, lambda msg: boxes_of(msg, self._wanted))
+            boxes = self._detections.at(stamp_ns, lambda msg: boxes_of(msg, self._wanted))
+            # Not None, which means to search the image: people known are followed, and nobody new is looked for.
+            known["boxes"] = np.zeros((0, 4), np.float32) if boxes is None else boxes
         if self._skeletons:
             known["keypoints"] = self._skeletons.at(stamp_ns, frame.camera.width, frame.camera.height)
         return replace(frame, **known)

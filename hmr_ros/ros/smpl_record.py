@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from hmr_ros.recording import PersonRecord
-from hmr_ros.rotation import rotmat_to_rotvec
+from hmr_ros.rotation import rotmat_to_rotvec, rotvec_to_rotmat
 
 RECORD = np.dtype(
     [
@@ -43,6 +43,12 @@ def to_records(people: Iterable[PersonRecord]) -> np.ndarray:
         record["reprojection_px_before"] = person.reprojection_px_before
         record["reprojection_px_after"] = person.reprojection_px_after
     return records
+
+
+def pose_of(records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, 24, 3, 3) rotations, (N, 10) betas and (N, 3) transl of records, as the body model takes them."""
+    rotvec = np.concatenate([records["global_orient"], records["body_pose"]], axis=1).reshape(-1, 24, 3)
+    return rotvec_to_rotmat(rotvec), records["betas"], np.stack([records[axis] for axis in "xyz"], axis=-1)
 
 
 def describe_fields(dtype: np.dtype) -> list[dict]:

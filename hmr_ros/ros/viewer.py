@@ -28,7 +28,8 @@ from hmr_ros.ros.matched_subscription import MatchedSubscription
 from hmr_ros.ros.parameters import declare_rows
 from hmr_ros.ros.process import run
 from hmr_ros.ros.smpl_cloud import cloud_to_records
-from hmr_ros.rotation import rotvec_to_rotmat
+from hmr_ros.ros.smpl_record import pose_of
+from hmr_ros.ros.worker import MAX_AGE_S
 from hmr_ros.smpl_file import load_body
 from hmr_ros.web_view import History, WebView
 
@@ -108,8 +109,8 @@ class Viewer(Node):
         self._people, self._people_frame = msg, msg.header.frame_id
         records = cloud_to_records(msg)
         stamp_ns = Time.from_msg(msg.header.stamp).nanoseconds
-        published_ns = info["source_timestamp"] or self.get_clock().now().nanoseconds
-        self._history.add(stamp_ns * 1e-9, latency_ms=(published_ns - stamp_ns) * 1e-6, **optimisation(records))
+        latency = latency_ms(self, stamp_ns, info["source_timestamp"])
+        self._history.add(stamp_ns * 1e-9, latency_ms=latency, **optimisation(records))
 
     def _on_picture(self, msg: Image) -> None:
         self._picture, self._picture_frame = msg, msg.header.frame_id
@@ -172,9 +173,18 @@ def vertices(body: BodyModel, records: np.ndarray) -> np.ndarray:
     """The mesh vertices for records of ~/smpl: (N, V, 3) metres."""
     if not len(records):
         return np.zeros((0, len(body.v_template), 3), np.float32)
-    rotvec = np.concatenate([records["global_orient"], records["body_pose"]], axis=1).reshape(-1, 24, 3)
-    transl = np.stack([records[axis] for axis in "xyz"], axis=-1)
-    return body.vertices(rotvec_to_rotmat(rotvec), records["betas"], transl)
+    return body.vertices(*pose_of(records))
+
+
+def latency_ms(node: Node, stamp_ns: int, published_ns: int) -> float:
+    """From capture to publication; NaN where the stamp is from another clock. published_ns: on the system's clock, 0 if unknown.
+
+    In simulated time, which the middleware does not know, the time of arrival on the node's clock counts instead.
+    """
+    if not published_ns or node.get_parameter("use_sim_time").value:
+        published_ns = node.get_clock().now().nanoseconds
+    age_s = (published_ns - stamp_ns) * 1e-9
+    return 1e3 * age_s if 0 <= age_s < MAX_AGE_S else float("nan")
 
 
 def optimisation(records: np.ndarray) -> dict[str, float]:

@@ -91,8 +91,8 @@ def run(
             lines = files.enter_context(begin_lines(out))
             overlay = files.enter_context(OverlayWriter(out, media.fps, pipeline.body, media.frames))
             bag = files.enter_context(BagWriter(out / "bag", pipeline.body)) if options.write_bag else None
-            for index, frame in enumerate(_frames(media, options)):
-                record = process(pipeline, frame, index, deadline_ms)
+            for done, frame in enumerate(_frames(media, options)):
+                record = process(pipeline, frame, done + media.skipped, deadline_ms)
                 write_line(lines, record)
                 picture = overlay.write(frame.image, record, frame.camera, frame.stamp_ns)
                 if bag:
@@ -109,13 +109,13 @@ def run(
     if isinstance(media, BagImages):
         warn_of_bag(media)
     elif media.bad:
-        print(f"hmr_run: {len(media.bad)} images were skipped: {media.bad[-1]}", file=sys.stderr)
+        print(f"hmr_run: {media.skipped} images were skipped: {media.bad[-1]}", file=sys.stderr)
     return summary, status
 
 
 def warn_of_bag(bag: BagImages) -> None:
-    if bag.bad:
-        print(f"hmr_run: {bag.bad} images were skipped: {bag.warnings['images']}", file=sys.stderr)
+    if bag.skipped:
+        print(f"hmr_run: {bag.skipped} images were skipped: {bag.warnings['images']}", file=sys.stderr)
     if "camera" in bag.warnings:
         print(f"hmr_run: {bag.topic}: {bag.warnings['camera']}", file=sys.stderr)
 
@@ -208,6 +208,12 @@ def _read(media: Media, vertical_fov_deg: float | None) -> Iterator[Frame]:
         height, width = image.shape[:2]
         if camera is None or (camera.width, camera.height) != (width, height):
             camera = Camera.guess(width, height, vertical_fov_deg)
+            if vertical_fov_deg is None:
+                print(
+                    f"hmr_run: no calibration: assuming a focal length of {camera.focal[0]:.0f} px, so distances may be wrong by a third or "
+                    "more; give --vertical-fov DEGREES if you know it",
+                    file=sys.stderr,
+                )
         yield Frame(image, camera, stamp_ns, "camera")
 
 

@@ -13,9 +13,9 @@ from rclpy.qos import QoSProfile
 from ros_graph import NodeProcess, Probe
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from hmr_ros.media import write_image
+from hmr_ros.media import DEMO_CLIP, write_image
 from hmr_ros.ros.camera_info import read_camera
-from hmr_ros.ros.camera_publisher import camera_info, told_camera
+from hmr_ros.ros.camera_publisher import camera_info, intrinsics_of, parse, told_camera
 from hmr_ros.ros.conversions import compressed_to_rgb, image_to_rgb
 
 PUBLISHER = ["-m", "hmr_ros.ros.camera_publisher"]
@@ -86,3 +86,10 @@ def test_camera_info_says_what_the_node_reads(told):
     reading = read_camera(camera_info(camera), 640, 480)
     assert not reading.warning and np.allclose(reading.camera.K, camera.K)
     assert isinstance(camera_info(camera).d, array)
+
+
+def test_the_demo_clip_has_the_camera_that_it_was_rendered_with(ros):
+    with np.load(DEMO_CLIP.with_suffix(".npz")) as truth:
+        K = truth["K"]
+    assert intrinsics_of(parse([""])) == [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
+    assert intrinsics_of(parse(["", "--vertical-fov", "40"])) is None and intrinsics_of(parse(["other.mp4"])) is None

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,9 @@ from ros_graph import ROOT
 
 from hmr_ros.media import DEMO_CLIP, VideoWriter, open_media
 from hmr_ros.ros.deadline_run import assess, cpu_load, plot
+from hmr_ros.ros.diagnostics import numbers
 from hmr_ros.ros.smpl_cloud import RECORD
+from hmr_ros.ros.statistics import Statistics
 
 FRAMES = 15
 
@@ -88,6 +91,21 @@ def test_late_frames_are_told_apart():
     assert result["steps"] == {"mean": 4, "frames": {4: 3}} and result["ros_overhead"][
         "share_of_frame"
     ] == pytest.approx(1 / 3)
+    assert plot({**result, "load": 0}).shape == (660, 900, 3)
+
+
+def test_a_run_in_which_nobody_is_found_has_figures():
+    statistics = Statistics()
+    statistics.received(0.0)
+    stages = ("transport", "decode", "detect", "track", "publish", "latency")
+    statistics.processed(0.0, dict.fromkeys(stages, 2.0), 0, None, limit_ms=50)
+    told = {key: str(value) for key, value in numbers(statistics.snapshot(0.0)).items()}
+    witness = SimpleNamespace(
+        answers=[(1, 10**7, np.zeros(0, RECORD))], counts={"processed": 1}, diagnostics=told,
+        count=lambda prefix: Counter(),
+    )  # fmt: skip
+    result = assess([1], witness, deadline_ms=50)
+    assert result["ros_overhead"] == {"ms": 6, "share_of_frame": pytest.approx(0.6)}
     assert plot({**result, "load": 0}).shape == (660, 900, 3)
 
 

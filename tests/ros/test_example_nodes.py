@@ -87,6 +87,41 @@ def test_monitor_measures_slows_and_stops_when_blind(graph):
     probe.until(lambda: any(s.data == 0 for s in scales), "a stop when no more comes")
 
 
+@pytest.mark.parametrize("told", ["", "base"])
+def test_points_are_compared_only_with_people_in_their_own_frame(graph, told):
+    """As when the node falls back to the camera's frame because a transform to output_frame is missing."""
+    probe, _, _ = graph
+    space = f"{probe.node.get_namespace()}/frames_{told}"
+    values = [*MONITOR, "timeout_s:=60.0", *([f"link_points_frame:={told}"] if told else [])]
+    monitor = run("separation_monitor", "-r", f"__ns:={space}", *with_p(values))
+    poses = probe.node.create_publisher(PoseArray, f"{space}/hmr/poses", 1)
+    distances = probe.listen(Float64, f"{space}/separation_monitor/distance")
+    scales = probe.listen(Float64, f"{space}/separation_monitor/speed_scale")
+
+    def nobody_in(frame):
+        poses.publish(PoseArray(header=Header(frame_id=frame, stamp=probe.node.get_clock().now().to_msg())))
+
+    def until_scale(value, frame):
+        probe.until(lambda: scales and scales[-1].data == value, f"a scale of {value}", each=lambda: nobody_in(frame))
+
+    def several_in_another():
+        scales.clear()
+        probe.until(lambda: len(scales) > 3, "answers in another frame", each=lambda: nobody_in("cam"))
+
+    if told:
+        until_scale(0, "cam")
+        assert not distances
+    until_scale(1, "base")
+    until_scale(0, "cam")
+    several_in_another()
+    heard = len(distances)
+    several_in_another()
+    assert heard and len(distances) == heard and {scale.data for scale in scales} == {0.0}
+    probe.until(lambda: "people are in the frame 'cam', link_points_m in 'base'" in monitor.output, "the warning")
+    until_scale(1, "base")
+    monitor.kill()
+
+
 def test_listener_hears_the_node_and_ends_well(graph):
     probe, look, examples = graph
     probe.until(lambda: "person 7" in examples["smpl_listener"].output, "the listener's line", each=look)

@@ -4,10 +4,15 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
+import threading
+import time
+
 import numpy as np
 from fake_node import FakePipeline, build, person
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
+from test_node import picture
 
 from hmr_ros.camera import Camera
 from hmr_ros.config import ConfigError, PipelineConfig
@@ -15,6 +20,7 @@ from hmr_ros.ros.messages import skeleton_markers, transforms
 from hmr_ros.ros.node import HmrNode
 from hmr_ros.ros.node_config import NodeConfig
 from hmr_ros.ros.publishers import Publishers
+from hmr_ros.ros.worker import arrival
 from hmr_ros.types import Frame, FrameResult
 
 
@@ -37,6 +43,60 @@ def test_what_a_worker_left_behind_says_is_not_published(ros):
     frame = Frame(np.zeros((48, 64, 3), np.uint8), Camera.guess(64, 48))
     node._publish(old, frame, FrameResult((person(),), None, {}), Header(frame_id="cam"))
     assert node._last is None
+    node.close()
+
+
+def test_no_frame_begins_while_the_inputs_close(ros):
+    """It would have neither the camera that was told nor its depth."""
+    seen = []
+
+    class Pipeline(FakePipeline):
+        def __call__(self, frame, deadline_s):
+            seen.append(frame)
+            return super().__call__(frame, deadline_s)
+
+    no_wait = [Parameter("autostart", value=False), Parameter("camera_info_timeout_s", value=0.0)]
+    node = HmrNode(Pipeline, parameter_overrides=no_wait)
+    node.trigger_configure()
+    node.trigger_activate()
+    worker, close = node._worker, node._sides.close
+
+    def an_image_comes() -> None:
+        close()
+        worker.put(arrival(picture(), node.get_clock().now().nanoseconds))
+        end = time.monotonic() + 1
+        while not seen and time.monotonic() < end:
+            time.sleep(0.01)
+
+    node._sides.close = an_image_comes
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert not seen
+    node.close()
+
+
+def test_a_worker_that_hangs_is_left_behind_and_the_inputs_are_closed(ros, monkeypatch):
+    monkeypatch.setattr("hmr_ros.ros.worker.JOIN_TIMEOUT_S", 0.2)
+    begun, end = threading.Event(), threading.Event()
+
+    class Hanging(FakePipeline):
+        def __call__(self, frame, deadline_s):
+            begun.set()
+            end.wait(20)
+            return super().__call__(frame, deadline_s)
+
+    no_wait = [Parameter("autostart", value=False), Parameter("camera_info_timeout_s", value=0.0)]
+    node = HmrNode(Hanging, parameter_overrides=no_wait)
+    node.trigger_configure()
+    node.trigger_activate()
+    worker, closed = node._worker, []
+    monkeypatch.setattr(node._sides, "close", lambda: closed.append("sides"))
+    worker.put(arrival(picture(), node.get_clock().now().nanoseconds))
+    assert begun.wait(10)
+    node.trigger_deactivate()
+    assert "the worker hangs in a frame and is left behind" in node._failure and closed == ["sides"]
+    assert node._outputs is None, "back to unconfigured"
+    end.set()
+    assert worker.stop() and node._last is None
     node.close()
 
 

@@ -1,15 +1,22 @@
 """Services, remapping and QoS overrides, over the wire to a node process; its pipeline is the one of fake_node.py."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not importable: source a ROS 2, or pip install '.[ros]'")
 
+from fake_node import FakePipeline, person
 from rclpy.qos import ReliabilityPolicy
 from ros_graph import FAKE_NODE
 from sensor_msgs.msg import PointCloud2
 from test_node import Camera, picture
+
+from hmr_ros.camera import Camera as Pinhole
+from hmr_ros.snapshot import write_snapshot
+from hmr_ros.types import FitReport, Frame, FrameResult
 
 PICTURE = "/robot/picture"
 Trigger = pytest.importorskip("std_srvs.srv", reason="std_srvs is not importable").Trigger
@@ -54,6 +61,24 @@ def test_a_snapshot_holds_picture_and_numbers(running, folder):
     numbers = json.loads(open(numbers_path).read())
     assert numbers["frame_id"] == "cam" and numbers["people"][0]["id"] == 7
     assert len(numbers["people"][0]["body_pose"]) == 69 and len(numbers["K"]) == 3
+
+
+def test_numbers_that_json_does_not_have_are_null_in_a_snapshot(tmp_path):
+    camera, body, seen = Pinhole.guess(64, 48), FakePipeline.body, person()
+    seen.reprojection_px[0] = np.inf, np.nan
+    fit = FitReport(4, np.float32([0.5]), np.float32([np.nan]), "deadline", 0.001)
+    result = FrameResult((dataclasses.replace(seen, loss_after=float("nan")),), fit, {"detect": 0.1})
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), camera, 5)
+    _, path = write_snapshot(tmp_path, frame, result, body, {"backend": "fake"})
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    numbers = json.loads(path.read_text(), parse_constant=refuse)
+    (told,) = numbers["people"]
+    assert told["loss_after"] is None and told["reprojection_px"][0] == [None, None]
+    assert numbers["fit"]["loss_after"] == [None] and numbers["fit"]["stop"] == "deadline"
+    assert told["distance_measured"] is False and numbers["backend"] == "fake" and told["loss_before"] == 0.5
 
 
 def test_tracks_are_reset_by_the_worker(running):

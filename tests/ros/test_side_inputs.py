@@ -129,6 +129,27 @@ class FakeNode:
         return 1
 
 
+def test_an_image_without_detections_near_it_is_not_searched(monkeypatch):
+    """No boxes, which is nobody new, and not None, which is a search of the whole image."""
+    messages = SimpleNamespace(Detection2DArray=None)
+    monkeypatch.setitem(sys.modules, "vision_msgs", SimpleNamespace(msg=messages))
+    monkeypatch.setitem(sys.modules, "vision_msgs.msg", messages)
+    node = FakeNode()
+    sides = SideInputs(node, Settings(node=NodeConfig(use_detections=True, side_input_max_gap_s=0.05)))
+
+    def boxes_at(stamp_ns):
+        return sides.complete(Frame(np.zeros((24, 32, 3), np.uint8), Pinhole.guess(32, 24), stamp_ns)).boxes
+
+    before = boxes_at(10**9)
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=1, nanosec=0))
+    node.callbacks["detections"](SimpleNamespace(header=header, detections=[detection(10.0, 20.0, 4.0, 8.0)]))
+    np.testing.assert_array_equal(boxes_at(1_020_000_000), [[8, 16, 12, 24]])
+    late = boxes_at(2_000_000_000)
+    for none in (before, late):
+        assert none is not None and none.shape == (0, 4) and none.dtype == np.float32
+    assert "images go without detections" in sides.warnings()[0]
+
+
 def test_keypoints_of_other_nodes_become_ours(monkeypatch):
     """What REP-155's skeletons say of the people that we publish is what we saw of them, the feet excepted."""
     messages = SimpleNamespace(IdsList=lambda ids=(): SimpleNamespace(ids=ids), Skeleton2D=None)
@@ -171,8 +192,17 @@ def test_given_keypoints_keep_to_the_bounds():
     seen = ExternalKeypoints(config).detect(frame)
     np.testing.assert_allclose(seen.score, [0.9, 0.6])
     np.testing.assert_array_equal(seen.confidence[1] > 0, [False, False, False] + [True] * 20)
-    assert np.isfinite(seen.uv).all()
+    assert np.isfinite(seen.uv).all() and seen.xyz is None
     assert len(ExternalKeypoints(config).detect(dataclasses.replace(frame, keypoints=None))) == 0
+
+
+def test_given_3d_keypoints_stay_with_their_people():
+    uv, sure = np.full((3, 23, 2), 10.0, np.float32), np.ones((3, 23), np.float32)
+    xyz = np.random.default_rng(0).normal(size=(3, 23, 3)).astype(np.float32)
+    given = Keypoints(uv, sure, np.array([0.6, 0.9, 0.4], np.float32), xyz)
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), Pinhole.guess(64, 48), keypoints=given)
+    seen = ExternalKeypoints(KeypointsConfig(min_score=0.5)).detect(frame)
+    np.testing.assert_array_equal(seen.xyz, xyz[[1, 0]])
 
 
 def test_the_node_says_that_depth_is_missing_and_goes_on(start):

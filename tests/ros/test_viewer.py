@@ -49,6 +49,32 @@ def test_curves_end_now_and_forget(body):
     assert history.columns()["latency_ms"].tolist() == [5], "a bag that loops starts a new curve"
 
 
+def test_a_second_answer_to_an_image_replaces_the_first(body):
+    history = History()
+    for time_s, latency_ms in ((0, 10), (1, 20), (1, 30)):
+        history.add(time_s, latency_ms=latency_ms, steps=1, loss_before=2, loss_after=1)
+    assert history.columns()["latency_ms"].tolist() == [10, 30]
+
+
+def test_latency_is_told_by_one_clock_or_not_at_all(ros):
+    from rclpy.parameter import Parameter
+    from rclpy.time import Time
+
+    from hmr_ros.ros.viewer import latency_ms
+
+    node, second = ros.create_node("real_time"), 10**9
+    now_ns = node.get_clock().now().nanoseconds
+    assert latency_ms(node, now_ns, now_ns + second // 20) == pytest.approx(50)
+    assert 0 <= latency_ms(node, now_ns, 0) < 9000, "without a time of publication that of arrival counts"
+    for stamp_ns in (now_ns - 3600 * second, now_ns + second, 0):
+        assert np.isnan(latency_ms(node, stamp_ns, now_ns))
+    node.destroy_node()
+    node = ros.create_node("simulated", parameter_overrides=[Parameter("use_sim_time", value=True)])
+    node.get_clock().set_ros_time_override(Time(seconds=100, clock_type=node.get_clock().clock_type))
+    assert latency_ms(node, 99 * second, now_ns) == pytest.approx(1000), "the middleware's time is not simulated"
+    node.destroy_node()
+
+
 def test_summary_says_who_where_and_how():
     facts = {"bundle": "b", "shape_space": "s", "backend": "onnxruntime"}
     text = summary("hmr/", "cam", 1, "30.0 Hz", facts)

@@ -1,7 +1,8 @@
 """Slows a robot near people:  ros2 run hmr_ros separation_monitor --ros-args -p link_frames:="[base_link, elbow, tool0]"
 
 NOT a safety function, see `hmr_ros.examples.separation`. Publishes `~/distance` (m) and `~/speed_scale` (0 to 1), both
-std_msgs/Float64, for every message of hmr/poses. While none comes or the robot is not located: `~/speed_scale` 0 at 10 Hz.
+std_msgs/Float64, for every message of hmr/poses. A message for which the robot cannot be located gives `~/speed_scale` 0 at once and no
+distance; after `timeout_s` without one that can be used, counted from the start too, `~/speed_scale` is 0 at 10 Hz.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class SeparationMonitor(Node):
         self._points = self.declare_parameter(
             "link_points_m", [float("nan")]
         ).value  # x y z x y z..., instead of link_frames
+        self._points_frame = self.declare_parameter("link_points_frame", "").value  # "": that of the first message
         self._radius = self.declare_parameter("link_radius_m", 0.1).value
         self._stop = self.declare_parameter("stop_distance_m", 0.5).value
         self._slow = self.declare_parameter("slow_distance_m", 1.5).value
@@ -57,7 +59,8 @@ class SeparationMonitor(Node):
     def _on_poses(self, message: PoseArray) -> None:
         links = self._robot(message)
         if links is None:
-            return  # the robot's position is not known: _watch stops it
+            self._scale.publish(Float64(data=0.0))
+            return
         self._heard = self._steady.now()
         # A person may have come nearer since the image was taken.
         age_s = max(0.0, (self.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds / 1e9)
@@ -66,8 +69,13 @@ class SeparationMonitor(Node):
         self._scale.publish(Float64(data=speed_scale(distance, self._stop, self._slow)))
 
     def _robot(self, message: PoseArray) -> np.ndarray | None:
-        """(L, 3) metres, the link frames in the frame of the poses; None where tf does not know them."""
+        """(L, 3) metres, the link frames in the frame of the poses; None where they are not known in that frame."""
         if self._tf is None:
+            frame = message.header.frame_id
+            self._points_frame = self._points_frame or frame
+            if frame != self._points_frame:
+                self._warn_lost(f"people are in the frame {frame!r}, link_points_m in {self._points_frame!r}")
+                return None
             return np.array(self._points).reshape(-1, 3)
         where = []  # now, not when the image was taken: people must not be near where the robot is now
         for frame in self._links:
