@@ -8,9 +8,18 @@ from __future__ import annotations
 import sys
 from functools import partial
 from importlib import import_module
+from pathlib import Path
+
+NODES = ("node", "viewer", "examples.smpl_listener", "examples.separation_monitor", "examples.upper_body_retarget")
+USAGE = """usage: {name} [--ros-args -p PARAMETER:=VALUE -r FROM:=TO ...]
+
+{about}
+
+A node: `ros2 param describe` explains its parameters while it runs, docs/reference.md and docs/examples.md without."""
 
 
 def _main(module: str) -> int:
+    """Run it; or, for nodes, whose arguments are ROS's, answer --help."""
     try:
         main = import_module(f"hmr_ros.ros.{module}").main
     except ModuleNotFoundError as error:
@@ -22,6 +31,9 @@ def _main(module: str) -> int:
             file=sys.stderr,
         )
         return 1
+    if module in NODES and {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE.format(name=Path(sys.argv[0]).name, about=(sys.modules[main.__module__].__doc__ or "").strip()))
+        return 0
     return main()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -30,3 +32,8 @@ def vertical_fov(text: str) -> float:
     if not 1 <= (value := float(text)) <= 170:
         raise argparse.ArgumentTypeError(f"{text}: must be between 1 and 170 degrees")
     return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt name: the most similar known one."""
+    return f"did you mean {difflib.get_close_matches(name, known, 1, 0.0)[0]}?"

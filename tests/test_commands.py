@@ -40,3 +40,12 @@ def test_with_ros_it_is_the_real_one():
     code = "import sys; from hmr_ros import commands; sys.argv = ['camera_publisher', '--help']; sys.exit(commands.camera_publisher())"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert told.returncode == 0 and "real camera as `image`" in told.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("rclpy") is None, reason="rclpy is not importable")
+@pytest.mark.parametrize("module", [m for m in commands.NODES if m != "viewer" or importlib.util.find_spec("viser")])
+def test_nodes_say_how_they_are_called(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/a_node", "--help"])
+    assert commands._main(module) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: a_node [--ros-args") and "ros2 param describe" in told

@@ -27,10 +27,10 @@ from hmr_ros.body_model import BodyModel
 from hmr_ros.camera import Camera
 from hmr_ros.export.files import keep_apart, write_results, written
 from hmr_ros.media import DEMO_CLIP, Media, open_media
-from hmr_ros.options import positive, vertical_fov
+from hmr_ros.options import nearest, positive, vertical_fov
 from hmr_ros.recording import FrameRecord, OverlayWriter, report, summarise
 from hmr_ros.ros.camera_publisher import STILL_SECONDS
-from hmr_ros.ros.parameters import nearest, rows
+from hmr_ros.ros.parameters import rows
 from hmr_ros.ros.recorder import Recorder, to_frames
 from hmr_ros.smpl_file import load_body
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
 from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
+from hmr_ros.options import nearest
 from hmr_ros.ros.node_config import NodeConfig
 
 _FIXED = "takes effect at configure; cannot change while configured"
@@ -63,11 +62,6 @@ def declare_rows(node, known: dict[str, tuple]) -> dict[str, object]:
     for name in unknown(node, known):
         node.get_logger().warning(f"parameter {name} is set, but there is none of that name: {nearest(name, known)}")
     return values
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion for a misspelt name: the most similar known one."""
-    return f"did you mean {difflib.get_close_matches(name, known, 1, 0.0)[0]}?"
 
 
 def unknown(node, known: dict[str, tuple]) -> list[str]:

@@ -22,7 +22,7 @@ from hmr_ros.camera import Camera
 from hmr_ros.config import ConfigError, PipelineConfig, describe, replace
 from hmr_ros.export.files import begin_lines, keep_apart, write_line, write_tracks, written
 from hmr_ros.media import Media, MediaError, open_media
-from hmr_ros.options import at_least_one, vertical_fov
+from hmr_ros.options import at_least_one, nearest, vertical_fov
 from hmr_ros.recording import FrameRecord, OverlayWriter, PersonRecord, report, summarise
 from hmr_ros.ros.bag_reader import BagError, BagImages, is_bag
 from hmr_ros.ros.bag_writer import BagWriter, check_can_write
@@ -143,8 +143,10 @@ def parse_setting(text: str) -> tuple[str, object]:
     """ "tto.max_steps=3" to ("tto.max_steps", 3), typed as the setting's default is. Raises ConfigError."""
     name, equals, value = text.partition("=")
     defaults = {name: default for name, _, default in describe(PipelineConfig())}
-    if not equals or name not in defaults:
-        raise ConfigError(f"--set {text}: write NAME=VALUE with NAME one of: {', '.join(defaults)}")
+    if not equals:
+        raise ConfigError(f"--set {text}: write NAME=VALUE; --help lists the names")
+    if name not in defaults:
+        raise ConfigError(f"--set {text}: there is no setting {name}; {nearest(name, defaults)}")
     kind = type(defaults[name])
     if kind is bool:
         if value.lower() not in ("true", "false"):
