@@ -18,7 +18,7 @@ from hmr_ros.tto import Optimiser
 from hmr_ros.types import Frame, Person
 
 CLIP = "hmr_ros/assets/demo/walk.mp4"
-COUNT = 12
+COUNT = 24
 
 try:
     find_models("")

@@ -233,16 +233,16 @@ def test_nobody_is_left_out_for_want_of_keypoints_and_answers_hang_on_nobody_els
     """Who has none is answered from the annotated box, takes no steps, and changes the others' figures by nothing."""
     pytest.importorskip("torch", reason="needs torch")
     from training.evaluate import EvaluateConfig, main
-    from training.evaluate_benchmark import alike
+    from training.evaluate_benchmark import uniform_chunks
 
-    assert alike(np.array([1, 1, 1, 0, 0, 1], bool), 2) == [
+    assert uniform_chunks(np.array([1, 1, 1, 0, 0, 1], bool), 2) == [
         slice(0, 2),
         slice(2, 3),
         slice(3, 4),
         slice(4, 5),
         slice(5, 6),
     ]
-    assert alike(np.array([1, 1, 0], bool), 64) == [slice(0, 2), slice(2, 3)]
+    assert uniform_chunks(np.array([1, 1, 0], bool), 64) == [slice(0, 2), slice(2, 3)]
 
     def figures(rows):
         save(tmp_path / "some.npz", load(walk)[rows])
