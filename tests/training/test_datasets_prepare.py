@@ -350,24 +350,22 @@ def test_a_broken_image_is_named(walkers, tmp_path):
 
 
 def test_who_stands_in_the_box_is_detected_and_not_a_larger_neighbour(walkers):
-    """The clip's walker, and beside them the same one half as large again."""
+    """The clip's walker, and beside them the same one nearly a third larger."""
     people, folder = walkers
     frame = cv2.imread(str(folder / "60.png"))[..., ::-1]
-    left, top, right, bottom = (
-        int(v) for v in (*(people.box[1, :2] - people.box[1, 2] / 2), *(people.box[1, :2] + people.box[1, 2] / 2))
-    )
-    person = frame[max(top, 0) : bottom, max(left, 0) : right]
-    neighbour = cv2.resize(person, None, fx=1.5, fy=1.5)
+    (x, y), half = people.box[1, :2], people.box[1, 2] / 2
+    person = frame[max(int(y - half), 0) : int(y + half), int(x - half / 2) : int(x + half / 2)]
+    neighbour = cv2.resize(person, None, fx=1.3, fy=1.3)
     height, width = person.shape[:2]
-    scene = np.full((neighbour.shape[0], width + neighbour.shape[1], 3), 120, np.uint8)
+    scene = np.full((neighbour.shape[0], 2 * width + neighbour.shape[1], 3), 120, np.uint8)
     low = (neighbour.shape[0] - height) // 2
-    scene[low : low + height, :width] = person
-    scene[:, width:] = neighbour
+    scene[low : low + height, width : 2 * width] = person
+    scene[:, 2 * width - width // 6 : 2 * width - width // 6 + neighbour.shape[1]] = neighbour
     write_image(folder / "two.png", scene)
-    box = np.array([[width / 2, low + height / 2, height]])
+    box = np.array([[1.5 * width, low + height / 2, 1.2 * height]])
     seen = detect(people_of(1, image=np.array(["two.png"]), box=box), folder)
     found = seen.confidence_detected[0] > 0
-    assert found.sum() > 12 and np.median(seen.detected_2d[0][found, 0]) < width
+    assert found.sum() > 12 and np.median(seen.detected_2d[0][found, 0]) < 2 * width - width // 6
 
 
 @pytest.mark.parametrize("below, split", [("SFU", "val"), ("SFU/1/a_poses.npz", "val"), ("SSM_synced", "test")])
