@@ -93,15 +93,9 @@ def make_clip(rotvec: np.ndarray, trans: np.ndarray, body: BodyArrays, noise: No
     pelvis = ((sway @ view) @ ahead[..., None])[..., 0] + place
     pelvis[:, 2] += torch.clamp(1.3 - pelvis[:, 2].min(), min=0)
     posed = ForwardKinematics()(rotmat, torch.randn(1, 10, generator=rng).expand(frames, -1), body)
-    xyz = posed.keypoints + pelvis[:, None]
-    clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
-    detector = PersistentErrors(body, noise)
-    xy, confidence = detector.detect(clean, posed.keypoints[..., 2], rng)
-    center = torch.from_numpy(keypoint_box(xy.numpy(), confidence.numpy())[0])
-    xyz, known = detector.detect_3d(posed.keypoints, (xy - clean) * pelvis[:, None, 2:], center, rng)
-    return Clip(
-        as_keypoints(*(a.numpy() for a in (xy, confidence, xyz, known))), (posed.joints + pelvis[:, None]).numpy()
-    )
+    seen = PersistentErrors(body, noise).look(posed.keypoints, pelvis, rng)
+    detected = (seen.xy, seen.confidence, seen.xyz, seen.confidence_3d)
+    return Clip(as_keypoints(*(a.numpy() for a in detected)), (posed.joints + pelvis[:, None]).numpy())
 
 
 def as_keypoints(xy: np.ndarray, confidence: np.ndarray, xyz: np.ndarray, known: np.ndarray) -> list[Keypoints]:

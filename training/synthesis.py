@@ -75,6 +75,25 @@ class Sample(NamedTuple):
         return mapped(lambda value: value.to(device), self)
 
 
+class Detection(NamedTuple):
+    """B people as a detector sees them."""
+
+    true_xy: Tensor
+    """(B, 23, 2) normalised image coordinates: where their keypoints really are."""
+    xy: Tensor
+    """(B, 23, 2): where they are detected; means nothing without confidence."""
+    confidence: Tensor
+    """(B, 23)."""
+    xyz: Tensor
+    """(B, 23, 3) metres from the hips' centre, optical axes: the detector's own rough 3D."""
+    confidence_3d: Tensor
+    """(B, 23): 1 where there is such 3D."""
+    center: Tensor
+    """(B, 2) of the box around what was detected."""
+    size: Tensor
+    """(B,)."""
+
+
 class Poses:
     """SMPL local rotations of many frames, (N, 24, 3) axis-angle."""
 
@@ -148,18 +167,22 @@ class Synthesis:
         """rotvec: (B, 24, 3) axis-angle in a y-up world facing +z. `augment` varies the poses and proportions themselves too."""
         rotmat, betas, pelvis = random_bodies(rotvec, rng, augment)
         posed = self.kinematics(rotmat, betas, vary_proportions(self.body, rng) if augment else self.body)
-        xyz = posed.keypoints + pelvis[:, None]
-        clean = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
-        noisy, confidence = self.detect(clean, posed.keypoints[..., 2], rng)
-        center, size = keypoint_box(noisy, confidence)
-        shift = (noisy - clean) * pelvis[:, None, 2:]
-        keypoints_3d, confidence_3d = self.detect_3d(posed.keypoints, shift, center, rng)
-        half = size[:, None, None] / 2
-        truth = truth_of((clean - center[:, None]) / half, rotmat, betas, posed)
-        seen = (confidence > 0).unsqueeze(-1)
-        keypoints = torch.where(seen, (noisy - center[:, None]) / half, 0)
-        bbox_info = torch.cat([center, size[:, None]], -1)
-        return Sample(keypoints, confidence, keypoints_3d, confidence_3d, bbox_info, truth, pelvis - posed.pelvis)
+        seen = self.look(posed.keypoints, pelvis, rng)
+        center, half = seen.center[:, None], seen.size[:, None, None] / 2
+        truth = truth_of((seen.true_xy - center) / half, rotmat, betas, posed)
+        keypoints = torch.where((seen.confidence > 0).unsqueeze(-1), (seen.xy - center) / half, 0)
+        bbox_info = torch.cat([seen.center, seen.size[:, None]], -1)
+        transl = pelvis - posed.pelvis
+        return Sample(keypoints, seen.confidence, seen.xyz, seen.confidence_3d, bbox_info, truth, transl)
+
+    def look(self, keypoints: Tensor, pelvis: Tensor, rng: torch.Generator) -> Detection:
+        """What a detector makes of people. keypoints: (B, 23, 3) metres from the pelvis; pelvis: (B, 3) metres; both along the optical axes."""
+        points = keypoints + pelvis[:, None]
+        true_xy = points[..., :2] / points[..., 2:].clamp_min(0.1)
+        xy, confidence = self.detect(true_xy, keypoints[..., 2], rng)
+        center, size = keypoint_box(xy, confidence)
+        xyz, confidence_3d = self.detect_3d(keypoints, (xy - true_xy) * pelvis[:, None, 2:], center, rng)
+        return Detection(true_xy, xy, confidence, xyz, confidence_3d, center, size)
 
     def draws(self, rng: torch.Generator) -> tuple[Draw, Draw]:
         """Sources of the detector's errors: random numbers uniform in [0, 1), and standard normal, of any shape (B, ...)."""

@@ -46,7 +46,8 @@ def make_model(config: TrainConfig, kind: type[MetaHmr] = MetaHmr) -> MetaHmr:
     model.reliability_head.requires_grad_(config.meta.learn_loss_weights)
     if not config.meta.learn_step_sizes:
         model.log_inner_lr.requires_grad_(False)
-        model.curvature.requires_grad_(False).zero_()
+        model.curvature.requires_grad_(False)
+    reset_inner_step(model, config)
     if config.meta.steps_only:
         for part in predicting(model):
             part.requires_grad_(False)
@@ -184,7 +185,8 @@ class Run:
         to_training(self.model, config.meta)
         for encoder in (part for part in self.model.modules() if hasattr(part, "mixed_precision")):
             encoder.mixed_precision = config.precision == "bfloat16"
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.trained, self.parameters = list(trained), list(trained.values())
         on_gpu = device.type == "cuda"  # there a step is captured, and a replay reads the rate at a fixed address
         self.rate = torch.tensor(config.learning_rate, device=device)
         self.optimizer = torch.optim.AdamW(
@@ -197,30 +199,35 @@ class Run:
             raise ValueError("--meta.steps-only learns the steps of a trained network: give --init")
         now = {"from_step": self.step, "config": asdict(config), "commit": commit(), "torch": torch.__version__}
         now["data"] = digests(files)
-        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        self.description = {**now, "history": [*history, now], "trained_parameters": trained}
+        self.description = {**now, "history": [*history, now], "trained_parameters": self.trained}
 
     def make_model(self) -> MetaHmr:
         return make_model(self.config)
 
     def _resume(self, saved: Checkpoint) -> list[dict]:
-        if (before := saved.run["config"]["model"]) != (now := json.loads(json.dumps(asdict(self.config.model)))):
-            differ = ", ".join(sorted(name for name in {**before, **now} if before.get(name) != now.get(name)))
-            raise ValueError(
-                f"{self.checkpoint} holds another model ({differ} differ): choose another --out, or start from it with --init"
-            )
+        self._require_same_kind(saved)
         self.model.load_state_dict(saved.model)
-        trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        if (before := saved.run.get("trained_parameters", trained)) != trained:
-            raise ValueError(
-                f"{self.checkpoint} was trained with other switches ({', '.join(sorted(set(before) ^ set(trained)))} differ): resume with "
-                "the same ones, or start a new run with --out and --init"
-            )
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": saved.optimizer})
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate  # not the copy that loading made
         self.step = saved.step
         return saved.run["history"]
+
+    def _require_same_kind(self, saved: Checkpoint) -> None:
+        """Raise ValueError for a checkpoint of another model, or one whose moments belong to other parameters."""
+        before, now = saved.run["config"]["model"], json.loads(json.dumps(asdict(self.config.model)))
+        if before != now:
+            differ = ", ".join(sorted(name for name in {**before, **now} if before.get(name) != now.get(name)))
+            raise ValueError(
+                f"{self.checkpoint} holds another model ({differ} differ): choose another --out, or start from it with --init"
+            )
+        trained = saved.run.get("trained_parameters", self.trained)
+        if trained != self.trained:
+            differ = ", ".join(sorted(set(trained) ^ set(self.trained)))
+            raise ValueError(
+                f"{self.checkpoint} was trained with other switches ({differ} differ): resume with the same ones, or start a new run with "
+                "--out and --init"
+            )
 
     def learning_rate(self) -> float:
         """One cycle: half a cosine down from the peak, after a short warm-up."""

@@ -104,9 +104,8 @@ def _benchmark_people(
 ) -> dict:
     frame = Frame(np.zeros((720, 1280, 3), np.uint8), Camera.guess(1280, 720))
     start = regressor(seen, frame)
-    every_step = TtoConfig(
-        max_steps=steps, tolerance=-math.inf
-    )  # without convergence: random keypoints would end it early
+    # Without convergence, to which random keypoints would come after a few steps.
+    every_step = TtoConfig(max_steps=steps, tolerance=-math.inf)
     calls: dict[str, Callable] = {
         "encode": lambda: encode(seen, frame),  # includes cutting crops, if the encoder reads any
         "regress": lambda: graphs["regress"](features=start.fit_inputs["features"], bbox_info=seen.bbox_info),

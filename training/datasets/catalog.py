@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from training.datasets.eft import read_eft
 from training.datasets.people import DatasetError, People
 from training.datasets.retarget import to_smpl
 from training.datasets.spin import read_spin
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,10 +136,8 @@ def _bvh_files(root: Path, split: str) -> list[Path]:
         if not re.fullmatch(r"\d+_\d+", path.stem) or not _is_cmu_held_out(path.stem.split("_")[0])
     ]
     if len(chosen) < len(files):
-        _log.warning(
-            "left out %d bvh of CMU's subjects %s, which are validation poses", len(files) - len(chosen),
-            ", ".join(map(str, CMU_HELD_OUT)),
-        )  # fmt: skip
+        subjects = ", ".join(map(str, CMU_HELD_OUT))
+        tqdm.write(f"{len(files) - len(chosen)} bvh left out: of CMU's subjects {subjects}, which are validation poses")
     if not chosen:
         raise DatasetError(f"All of the {len(files):,} bvh below {root.absolute()} are of CMU's validation subjects.")
     return chosen

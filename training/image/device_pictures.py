@@ -64,11 +64,7 @@ class DevicePictures:
         if augment:
             rotmat, pelvis = roll(rotmat, pelvis, self.augment, rng)
         posed = self.synthesis.kinematics(rotmat, betas, self.synthesis.body)
-        xyz = posed.keypoints + pelvis[:, None]
-        xy = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
-        noisy, confidence = self.synthesis.detect(xy, posed.keypoints[..., 2], rng)
-        shift, middle = (noisy - xy) * pelvis[:, None, 2:], keypoint_box(noisy, confidence)[0]
-        points, known = self.synthesis.detect_3d(posed.keypoints, shift, middle, rng)
+        xy, noisy, confidence, points, known, *_ = self.synthesis.look(posed.keypoints, pelvis, rng)
         frame = random_frame(xy, rng)
         confidence = confidence * inside(noisy, frame)
         # The runtime would skip people with so few detected keypoints: they get the true ones, which make a box.

@@ -15,7 +15,6 @@ import torch
 from hmr_ros.body_model import BodyModel
 from hmr_ros.camera import Camera
 from training.body import BodyArrays, ForwardKinematics
-from training.boxes import keypoint_box
 from training.config import NoiseConfig
 from training.image.augment import Picture
 from training.render_person import Backgrounds, PersonRenderer, crop_camera
@@ -71,11 +70,7 @@ class Studio:
         """rotvec: (B, 24, 3), as `Synthesis` takes it; `augment` varies the poses, too."""
         rotmat, betas, pelvis = random_bodies(rotvec, rng, augment)
         posed = self.kinematics(rotmat, betas, self.arrays)
-        xyz = posed.keypoints + pelvis[:, None]
-        xy = xyz[..., :2] / xyz[..., 2:].clamp_min(0.1)
-        noisy, confidence = self.synthesis.detect(xy, posed.keypoints[..., 2], rng)
-        shift, middle = (noisy - xy) * pelvis[:, None, 2:], keypoint_box(noisy, confidence)[0]
-        world, confidence_3d = self.synthesis.detect_3d(posed.keypoints, shift, middle, rng)
+        xy, noisy, confidence, world, confidence_3d, *_ = self.synthesis.look(posed.keypoints, pelvis, rng)
         paint_rng = np.random.default_rng(int(torch.randint(2**62, (), generator=rng)))
         arrays = (rotmat, betas, pelvis, xy, noisy, confidence, world, confidence_3d, pelvis - posed.pelvis)
         return [self._picture(*person, rng=paint_rng) for person in zip(*(array.numpy() for array in arrays))]
